@@ -1,1 +1,30 @@
-//! fanwire-protocol
+//! RFC 6455 and RFC 7692 for both roles, without IO: bytes in, events out; messages in, bytes out.
+
+#![forbid(unsafe_code)]
+
+mod close;
+mod connection;
+mod deflate;
+mod error;
+mod event;
+pub mod frame;
+pub mod handshake;
+mod pending_pong;
+mod prepared;
+mod receiver;
+mod sender;
+mod settings;
+mod workspace;
+
+pub use close::{CloseFrame, StatusCode};
+pub use connection::Connection;
+pub use deflate::{DeflateParameters, SharedDeflater};
+pub use error::{Misuse, ProtocolError};
+pub use event::{Event, Message, MessageKind};
+pub use frame::MaskingKey;
+pub use pending_pong::PendingPong;
+pub use prepared::PreparedMessage;
+pub use receiver::{Input, Receiver};
+pub use sender::Sender;
+pub use settings::{Role, Settings};
+pub use workspace::{Workspace, WorkspaceLimits};
