@@ -1,0 +1,81 @@
+"""Many connections at once, and the load generator's own promises about what it reports."""
+
+import json
+import resource
+
+from machine import run_logged
+from processes import Server
+from report import Failure, Unavailable
+from wire import Client
+
+CONNECTIONS = 15_000
+FD_LIMIT = 20_000
+HOLD = "10s"
+# Scoreboard P6, with room for what a short run cannot attribute exactly.
+MEMORY_PER_CONNECTION_MAX_BYTES = 320
+
+
+def run_loadgen(step, programs, *arguments, timeout_s=180, preexec=None):
+    """Runs the load generator with `--json -`; returns its exit status and the object it wrote."""
+    command = [programs.path(step, "fanwire-loadgen"), *arguments, "--json", step.log_path.with_suffix(".json")]
+    step.log_path.with_suffix(".json").unlink(missing_ok=True)
+    status, _output = run_logged(step, command, timeout_s)
+    try:
+        return status, json.loads(step.log_path.with_suffix(".json").read_text())
+    except (OSError, ValueError) as error:
+        raise Failure(f"the load generator ended with {status} and wrote no JSON object: {error}") from None
+
+
+def check_many_connections(step, programs, backend):
+    """15,000 connections held by two processes that may open 20,000 descriptors each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FD_LIMIT:
+        raise Unavailable(f"needs a limit of {FD_LIMIT} descriptors for each process, the host allows {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FD_LIMIT, hard))
+    try:
+        with Server(step, programs, backend=backend) as server, Client(server.address) as bystander:
+            bystander.open()
+            bystander.echo(b"before")
+            status, result = run_loadgen(
+                step, programs, "idle", server.url, "-c", str(CONNECTIONS), "-d", HOLD, "--server-pid", str(server.pid))
+            step.equal("exit status of the load generator", status, 0)
+            connections = result["connections"]
+            step.equal("connections asked for", connections["asked"], CONNECTIONS)
+            step.equal("connections open", connections["open"], CONNECTIONS)
+            step.equal("connections alive at the end", connections["alive"], CONNECTIONS)
+            step.note(json.dumps(result.get("server"), indent=2))
+            step.check("a bystander is served among them", bystander.echo, b"after")
+            bystander.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def check_load(step, programs, backend):
+    """A short echo run: every payload is verified, nothing is lost, the JSON object has what it promises."""
+    with Server(step, programs, backend=backend) as server:
+        status, result = run_loadgen(
+            step, programs, "echo", server.url, "-c", "50", "-d", "3s", "-w", "500ms", "--in-flight", "4",
+            "--server-pid", str(server.pid))
+        step.equal("exit status", status, 0)
+        step.case("messages were echoed", result["messages_per_second"] > 100, result["messages_per_second"])
+        step.equal("connections", [result["connections"][key] for key in ("asked", "open", "alive")], [50, 50, 50])
+        for kind in ("response", "service"):
+            latency = result["latency_ns"][kind]
+            ordered = [latency[key] for key in ("p50", "p90", "p99", "p999", "max")]
+            step.case(f"percentiles of {kind} are ordered and positive", ordered == sorted(ordered) and ordered[0] > 0, ordered)
+        step.case("server CPU per message is reported", result["server"]["cpu_ns_per_message"] > 0, result["server"])
+        for key in ("schema", "verdict", "errors"):
+            step.case(f"the object has `{key}`", key in result, sorted(result))
+        status, result = run_loadgen(step, programs, "storm", server.url, "-c", "20", "-d", "2s")
+        step.equal("storm: exit status", status, 0)
+        step.check("the server still echoes", _echo_once, server.address)
+    status, _output = run_logged(
+        step, [programs.path(step, "fanwire-loadgen"), "echo", server.url, "-c", "2", "-d", "1s"], 60)
+    step.case("nobody listens: non-zero exit status", status != 0, status)
+
+
+def _echo_once(address):
+    with Client(address) as client:
+        client.open()
+        client.echo(b"after the load")
+        client.close()
