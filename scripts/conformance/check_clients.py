@@ -35,6 +35,8 @@ def _servers(step, programs, backend, run):
     for name, options in (("plain", ()), ("deflate", ("--deflate",))):
         with Server(step, programs, *options, backend=backend) as server:
             run(name, server)
+            # The client's last case has told the server to stop.
+            step.equal(f"{name}: exit status after the drain", server.wait(), 0)
 
 
 def check_python(step, programs, backend):

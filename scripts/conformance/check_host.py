@@ -184,7 +184,7 @@ def check_drain(step, programs, backend, cores):
         server.process.send_signal(signal.SIGTERM)
         for index, client in enumerate(clients):
             step.check(f"connection {index} gets 1001", _drained, client)
-        step.equal("exit status", server.stop(), 0)
+        step.equal("exit status", server.wait(), 0)
         step.check("nobody listens any more", _nobody_listens, server.address)
     with Server(step, programs, "--drain-timeout-ms", "1000", backend=backend, cores=cores) as server:
         with Client(server.address) as stalled:

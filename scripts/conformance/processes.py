@@ -151,13 +151,13 @@ class Server:
 
     def stop(self, signal_number=signal.SIGTERM, timeout_s=STOP_TIMEOUT_S):
         """Sends a signal, waits for the end and returns the exit status."""
-        self.is_stopped = True
         if self.is_alive():
             self.process.send_signal(signal_number)
         return self.wait(timeout_s)
 
     def wait(self, timeout_s=STOP_TIMEOUT_S):
-        """Waits for the end and returns the exit status."""
+        """Waits for the end, whoever told the server to stop, and returns the exit status."""
+        self.is_stopped = True
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:

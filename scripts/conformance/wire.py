@@ -187,10 +187,13 @@ class Client:
         return Frame(first & 0x0F, self._receive_exactly(length), bool(first & 0x80), first >> 4 & 0x7)
 
     def receive_message(self):
-        """Reads one unfragmented data frame, as an echo answers; pongs on the way are left out."""
+        """Reads one unfragmented data frame, as an echo answers; on the way, pings are answered and pongs left out."""
         while True:
             received = self.receive_frame()
             if received.opcode == PONG:
+                continue
+            if received.opcode == PING:
+                self.send(frame(PONG, received.payload))
                 continue
             if received.opcode not in (TEXT, BINARY) or not received.is_final:
                 raise Failure(f"expected a message, saw {received}"[:300])
