@@ -1,0 +1,96 @@
+"""One run of fanwire-loadgen, and what its report says about whether to believe it."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import RunFailed
+
+EXIT_OK = 0
+EXIT_INVALID = 4
+# Beyond the duration that was asked for: connecting, warm-up, closing.
+GRACE_S = 60
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the generator is asked to do; the same for every contender."""
+
+    mode: str
+    connections: int
+    size: int = 64
+    in_flight: int = 1
+    spin: bool = False
+
+    def words(self, duration_s, warmup_s):
+        words = [self.mode, "-c", str(self.connections), "-d", f"{duration_s:g}s"]
+        if self.mode == "echo":
+            words += ["-w", f"{warmup_s:g}s", "-s", str(self.size)]
+            words += ["--in-flight", str(self.in_flight)]
+            if self.spin:
+                words.append("--spin")
+        elif self.mode == "storm":
+            words += ["-s", str(self.size)]
+        return words
+
+    def command(self, program, address, cpu, pid, duration_s, warmup_s, report):
+        mode, *rest = self.words(duration_s, warmup_s)
+        return [str(program), mode, f"ws://{address}/", *rest, "--cpu", str(cpu),
+                "--server-pid", str(pid), "--json", str(report)]
+
+
+def drive(command, report, duration_s):
+    """Runs the generator to its end and returns its report.
+
+    A report that the generator itself calls INVALID because it was the bottleneck is returned:
+    the table marks it. Anything with errors in it is a failure of the contender."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True,
+                              timeout=duration_s + GRACE_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RunFailed(f"the load generator did not end {GRACE_S} s after its time") from error
+    except OSError as error:
+        raise RunFailed(f"cannot start the load generator: {error}") from error
+    said = (done.stderr.strip() or done.stdout.strip())[-800:]
+    if done.returncode not in (EXIT_OK, EXIT_INVALID):
+        raise RunFailed(f"the load generator ended with status {done.returncode}: {said}")
+    try:
+        result = json.loads(Path(report).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFailed(f"no usable report from the load generator ({error}): {said}") from error
+    check(result)
+    return result
+
+
+def check(result):
+    """Fails a run in which a connection was lost or a reply was wrong."""
+    wrong = {kind: count for kind, count in count_errors(result.get("errors")) if count}
+    if wrong:
+        raise RunFailed("errors: " + ", ".join(f"{kind} {count}" for kind, count in wrong.items()))
+    connections = result.get("connections", {})
+    asked, opened = connections.get("asked"), connections.get("open")
+    if result.get("mode") != "storm" and asked is not None and opened is not None:
+        if opened < asked:
+            raise RunFailed(f"only {opened} of {asked} connections were opened")
+
+
+def count_errors(errors):
+    """Error counts by kind, whether the report nests them or gives one number."""
+    if isinstance(errors, dict):
+        for kind, count in errors.items():
+            if isinstance(count, dict):
+                yield from ((f"{kind}.{inner}", number) for inner, number in count_errors(count))
+            elif isinstance(count, (int, float)):
+                yield kind, count
+    elif isinstance(errors, (int, float)):
+        yield "errors", errors
+
+
+def figure(result, *path):
+    """A number deep in a report, or None."""
+    for name in path:
+        if not isinstance(result, dict) or name not in result:
+            return None
+        result = result[name]
+    return result if isinstance(result, (int, float)) else None
