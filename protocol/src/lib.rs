@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod assembly;
 mod close;
 mod connection;
 mod deflate;

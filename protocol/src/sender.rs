@@ -1,27 +1,39 @@
-//! The sending half: messages in, bytes out.
+//! The sending half: messages in, frames out.
+//!
+//! Owns what must not be sent when (RFC 6455 5.4 and 5.5.1) and the choice to compress. Knows
+//! nothing of sockets, of received frames, and of where masking keys come from.
 
 use crate::close::StatusCode;
-use crate::deflate::DeflateParameters;
+use crate::deflate::{DEFLATE_WINDOW_BITS_MIN, DeflateParameters, Deflater};
 use crate::error::Misuse;
 use crate::event::MessageKind;
-use crate::frame::MaskingKey;
+use crate::frame::{CONTROL_PAYLOAD_MAX, HEADER_SIZE_MAX, Header, MaskingKey, Opcode, unmask};
 use crate::settings::Role;
 use crate::workspace::Workspace;
 
-/// The sending half of a connection. Every call appends complete frames to `out`.
+/// Most bytes of a close frame's reason: a control payload less the status code.
+const REASON_SIZE_MAX: usize = CONTROL_PAYLOAD_MAX - 2;
+
+/// The sending half of a connection. Every call appends complete frames to `out`, or nothing.
 #[derive(Debug)]
 pub struct Sender {
-    role: Role,
+    /// With context takeover only, and only from the first compressed message on.
+    deflater: Option<Box<Deflater>>,
     deflate: Option<DeflateParameters>,
+    role: Role,
     close_sent: bool,
+    /// A fragmented message is unfinished.
+    in_message: bool,
 }
 
 impl Sender {
     pub(crate) fn new(role: Role, deflate: Option<DeflateParameters>) -> Self {
         Self {
-            role,
+            deflater: None,
             deflate,
+            role,
             close_sent: false,
+            in_message: false,
         }
     }
 
@@ -30,11 +42,14 @@ impl Sender {
         self.deflate
     }
 
-    /// Appends a whole message.
+    /// Appends a whole message; compressed where that was agreed on, the message has at least
+    /// `WorkspaceLimits::compress_size_min` bytes, and it gets smaller by it. `key` is a fresh
+    /// masking key in the client role, `None` in the server role.
     ///
     /// # Errors
     ///
     /// [`Misuse`]; nothing was appended.
+    #[inline]
     pub fn message(
         &mut self,
         kind: MessageKind,
@@ -43,11 +58,22 @@ impl Sender {
         workspace: &mut Workspace,
         out: &mut Vec<u8>,
     ) -> Result<(), Misuse> {
-        let _ = (kind, payload, workspace, out);
-        self.check(key)
+        self.check(key)?;
+        if self.in_message {
+            return Err(Misuse::InsideFragmentedMessage);
+        }
+        if let Some(agreed) = self.deflate
+            && payload.len() >= workspace.limits().compress_size_min
+            && self.message_deflated(agreed, kind, payload, key, workspace, out)
+        {
+            return Ok(());
+        }
+        append_frame(opcode(kind), true, false, payload, key, out);
+        Ok(())
     }
 
-    /// Appends one uncompressed fragment of a message.
+    /// Appends one uncompressed fragment of a message (RFC 6455 5.4). `kind` counts for the first
+    /// fragment only. Control frames may go between fragments, other messages may not.
     ///
     /// # Errors
     ///
@@ -61,11 +87,23 @@ impl Sender {
         key: Option<MaskingKey>,
         out: &mut Vec<u8>,
     ) -> Result<(), Misuse> {
-        let _ = (kind, payload, is_first, is_final, out);
-        self.check(key)
+        self.check(key)?;
+        match (is_first, self.in_message) {
+            (true, true) => return Err(Misuse::InsideFragmentedMessage),
+            (false, false) => return Err(Misuse::NoFragmentedMessage),
+            (true, false) | (false, true) => {}
+        }
+        let opcode = if is_first {
+            opcode(kind)
+        } else {
+            Opcode::Continuation
+        };
+        append_frame(opcode, is_final, false, payload, key, out);
+        self.in_message = !is_final;
+        Ok(())
     }
 
-    /// Appends a ping with at most 125 bytes of payload.
+    /// Appends a ping with at most 125 bytes of payload (RFC 6455 5.5.2).
     ///
     /// # Errors
     ///
@@ -76,11 +114,10 @@ impl Sender {
         key: Option<MaskingKey>,
         out: &mut Vec<u8>,
     ) -> Result<(), Misuse> {
-        let _ = (payload, out);
-        self.check(key)
+        self.control(Opcode::Ping, payload, key, out)
     }
 
-    /// Appends a pong with at most 125 bytes of payload.
+    /// Appends a pong with at most 125 bytes of payload (RFC 6455 5.5.3).
     ///
     /// # Errors
     ///
@@ -91,11 +128,11 @@ impl Sender {
         key: Option<MaskingKey>,
         out: &mut Vec<u8>,
     ) -> Result<(), Misuse> {
-        let _ = (payload, out);
-        self.check(key)
+        self.control(Opcode::Pong, payload, key, out)
     }
 
-    /// Appends the close frame; `reason` is cut at a character boundary to 123 bytes. Only once.
+    /// Appends the close frame (RFC 6455 5.5.1); `reason` is cut at a character boundary to 123
+    /// bytes. Only once, and nothing may follow it.
     ///
     /// # Errors
     ///
@@ -107,9 +144,20 @@ impl Sender {
         key: Option<MaskingKey>,
         out: &mut Vec<u8>,
     ) -> Result<(), Misuse> {
-        let _ = (code, reason, out);
-        self.check(key)?;
+        let mut payload = [0; CONTROL_PAYLOAD_MAX];
+        let size = match code {
+            Some(code) if code.is_sendable() => {
+                let reason = cut(reason, REASON_SIZE_MAX);
+                payload[..2].copy_from_slice(&code.0.to_be_bytes());
+                payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
+                2 + reason.len()
+            }
+            None if reason.is_empty() => 0,
+            _ => return Err(Misuse::CloseCodeNotSendable),
+        };
+        self.control(Opcode::Close, &payload[..size], key, out)?;
         self.close_sent = true;
+        self.deflater = None;
         Ok(())
     }
 
@@ -118,6 +166,7 @@ impl Sender {
         self.close_sent
     }
 
+    #[inline(always)]
     fn check(&self, key: Option<MaskingKey>) -> Result<(), Misuse> {
         match (self.role, key) {
             (Role::Client, None) => Err(Misuse::MaskingKeyMissing),
@@ -125,5 +174,245 @@ impl Sender {
             _ if self.close_sent => Err(Misuse::AfterClose),
             _ => Ok(()),
         }
+    }
+
+    fn control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        key: Option<MaskingKey>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Misuse> {
+        self.check(key)?;
+        if payload.len() > CONTROL_PAYLOAD_MAX {
+            return Err(Misuse::ControlPayloadTooLong);
+        }
+        append_frame(opcode, true, false, payload, key, out);
+        Ok(())
+    }
+
+    /// Appends the message compressed, if that is possible and of use; whether it was.
+    #[inline(never)]
+    fn message_deflated(
+        &mut self,
+        agreed: DeflateParameters,
+        kind: MessageKind,
+        payload: &[u8],
+        key: Option<MaskingKey>,
+        workspace: &mut Workspace,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (takeover, window_bits) = match self.role {
+            Role::Server => (
+                !agreed.server_no_context_takeover,
+                agreed.server_max_window_bits,
+            ),
+            Role::Client => (
+                !agreed.client_no_context_takeover,
+                agreed.client_max_window_bits,
+            ),
+        };
+        // zlib has no raw stream with a window of 256 bytes. Sending plain is always allowed
+        // (RFC 7692 6), sending references that reach too far back is not.
+        if window_bits < DEFLATE_WINDOW_BITS_MIN {
+            return false;
+        }
+        if takeover {
+            let level = workspace.limits().compression_level;
+            let deflater = self
+                .deflater
+                .get_or_insert_with(|| Box::new(Deflater::new(window_bits, level)));
+            workspace.scratch.clear();
+            deflater.deflate(payload, true, &mut workspace.scratch);
+        } else {
+            let (deflater, scratch) = workspace.deflater(window_bits);
+            deflater.deflate(payload, false, scratch);
+        }
+        // With takeover the message is part of the window now, so the peer must see it.
+        let is_of_use = takeover || workspace.scratch.len() < payload.len();
+        if is_of_use {
+            append_frame(opcode(kind), true, true, &workspace.scratch, key, out);
+        }
+        workspace.shrink_scratch();
+        is_of_use
+    }
+}
+
+/// The longest beginning of `text` with at most `size_max` bytes that ends between characters.
+fn cut(text: &str, size_max: usize) -> &str {
+    (0..=size_max.min(text.len()))
+        .rev()
+        .find_map(|size| text.get(..size))
+        .unwrap_or(text)
+}
+
+#[inline(always)]
+pub(crate) fn opcode(kind: MessageKind) -> Opcode {
+    match kind {
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
+    }
+}
+
+/// Appends one frame, masked when a key is given.
+#[inline(always)]
+pub(crate) fn append_frame(
+    opcode: Opcode,
+    is_final: bool,
+    rsv1: bool,
+    payload: &[u8],
+    masking_key: Option<MaskingKey>,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(HEADER_SIZE_MAX + payload.len());
+    let header = Header {
+        is_final,
+        rsv1,
+        rsv2: false,
+        rsv3: false,
+        opcode,
+        masking_key,
+        payload_len: payload.len() as u64,
+    };
+    let mut encoded = [0; HEADER_SIZE_MAX];
+    let size = header.encode(&mut encoded);
+    out.extend_from_slice(&encoded[..size]);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let (Some(key), Some(masked)) = (masking_key, out.get_mut(start..)) {
+        unmask(masked, key, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Option<MaskingKey> = Some(MaskingKey([0x37, 0xfa, 0x21, 0x3d]));
+
+    fn server() -> Sender {
+        Sender::new(Role::Server, None)
+    }
+
+    #[test]
+    fn the_examples_of_rfc_6455_5_7() {
+        let mut workspace = Workspace::default();
+        let mut out = Vec::new();
+        let result = server().message(MessageKind::Text, b"Hello", None, &mut workspace, &mut out);
+        assert_eq!(result, Ok(()));
+        assert_eq!(out, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+
+        out.clear();
+        let mut client = Sender::new(Role::Client, None);
+        let result = client.message(MessageKind::Text, b"Hello", KEY, &mut workspace, &mut out);
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            out,
+            [
+                0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58
+            ]
+        );
+
+        out.clear();
+        let mut sender = server();
+        assert_eq!(
+            sender.fragment(MessageKind::Text, b"Hel", true, false, None, &mut out),
+            Ok(())
+        );
+        assert_eq!(
+            sender.fragment(MessageKind::Text, b"lo", false, true, None, &mut out),
+            Ok(())
+        );
+        assert_eq!(out, [0x01, 0x03, 0x48, 0x65, 0x6c, 0x80, 0x02, 0x6c, 0x6f]);
+
+        out.clear();
+        assert_eq!(sender.ping(b"Hello", None, &mut out), Ok(()));
+        assert_eq!(out, [0x89, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+
+        for (size, header) in [
+            (256, &[0x82, 0x7e, 1, 0][..]),
+            (65_536, &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            out.clear();
+            let payload = vec![7; size];
+            let result = sender.message(
+                MessageKind::Binary,
+                &payload,
+                None,
+                &mut workspace,
+                &mut out,
+            );
+            assert_eq!(result, Ok(()));
+            assert_eq!(&out[..header.len()], header);
+            assert_eq!(&out[header.len()..], payload);
+        }
+    }
+
+    #[test]
+    fn misuse_appends_nothing() {
+        let mut workspace = Workspace::default();
+        let mut out = Vec::new();
+        let text = MessageKind::Text;
+        let mut sender = server();
+        assert_eq!(
+            sender.ping(b"", KEY, &mut out),
+            Err(Misuse::MaskingKeyUnexpected)
+        );
+        let mut client = Sender::new(Role::Client, None);
+        assert_eq!(
+            client.ping(b"", None, &mut out),
+            Err(Misuse::MaskingKeyMissing)
+        );
+        assert_eq!(
+            sender.pong(&[0; 126], None, &mut out),
+            Err(Misuse::ControlPayloadTooLong)
+        );
+        assert_eq!(
+            sender.fragment(text, b"", false, true, None, &mut out),
+            Err(Misuse::NoFragmentedMessage)
+        );
+        for code in [
+            StatusCode(999),
+            StatusCode(1005),
+            StatusCode(1006),
+            StatusCode(5000),
+        ] {
+            let result = sender.close(Some(code), "", None, &mut out);
+            assert_eq!(result, Err(Misuse::CloseCodeNotSendable));
+        }
+        let result = sender.close(None, "a reason needs a code", None, &mut out);
+        assert_eq!(result, Err(Misuse::CloseCodeNotSendable));
+        assert!(out.is_empty() && !sender.close_sent());
+
+        assert_eq!(
+            sender.fragment(text, b"a", true, false, None, &mut out),
+            Ok(())
+        );
+        let size = out.len();
+        let result = sender.message(text, b"b", None, &mut workspace, &mut out);
+        assert_eq!(result, Err(Misuse::InsideFragmentedMessage));
+        let result = sender.fragment(text, b"b", true, true, None, &mut out);
+        assert_eq!(result, Err(Misuse::InsideFragmentedMessage));
+        assert_eq!(
+            sender.close(Some(StatusCode::NORMAL), "", None, &mut out),
+            Ok(())
+        );
+        let size = size + 4;
+        assert_eq!(sender.ping(b"", None, &mut out), Err(Misuse::AfterClose));
+        let result = sender.close(Some(StatusCode::NORMAL), "", None, &mut out);
+        assert_eq!(result, Err(Misuse::AfterClose));
+        assert_eq!(out.len(), size);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let mut out = Vec::new();
+        let reason = "é".repeat(100);
+        assert_eq!(
+            server().close(Some(StatusCode::POLICY), &reason, None, &mut out),
+            Ok(())
+        );
+        assert_eq!(out.len(), 2 + 2 + 122);
+        assert_eq!(&out[4..], &reason.as_bytes()[..122]);
     }
 }

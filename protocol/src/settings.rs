@@ -22,9 +22,8 @@ pub struct Settings {
     pub frame_size_max: u64,
     /// Most frames in one message; empty ones count. Beyond it: 1008.
     pub fragments_per_message_max: u32,
-    /// Whether text messages and close reasons are checked to be UTF-8 (RFC 6455 8.1); a text
-    /// that is not fails the connection with 1007. On by default; with it off, `Message::as_str`
-    /// checks each time it is asked.
+    /// Whether text messages are checked to be UTF-8 (RFC 6455 8.1); one that is not fails the
+    /// connection with 1007. On by default. Close reasons are always checked.
     pub validate_utf8: bool,
 }
 
