@@ -109,7 +109,6 @@ impl Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     Receive(Token),
-    Pause(Token),
     Finish(Token),
     Close(Token),
 }
@@ -119,6 +118,8 @@ pub struct Io {
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
     pub(crate) requests: Vec<Request>,
+    /// Served before anything is sent: a peer that reads an answer must not find the door open.
+    pub(crate) pauses: Vec<Token>,
     pub(crate) wheel: Wheel,
     pub(crate) counters: Counters,
     pub(crate) now_ns: u64,
@@ -135,6 +136,7 @@ impl Io {
             slots: Slots::new(),
             outbox: Outbox::default(),
             requests: Vec::new(),
+            pauses: Vec::new(),
             wheel: Wheel::new(now_ns),
             counters: Counters::default(),
             now_ns,
@@ -329,7 +331,7 @@ impl Io {
         };
         if transport.wants_receive {
             transport.wants_receive = false;
-            self.requests.push(Request::Pause(token));
+            self.pauses.push(token);
         }
     }
 

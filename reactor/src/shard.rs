@@ -292,6 +292,9 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
     }
 
     fn flush<A: Application>(&mut self, io: &mut Io, application: &mut A) {
+        while let Some(token) = io.pauses.pop() {
+            self.serve_pause(io, token);
+        }
         self.feed_starved(io);
         self.flush_sends(io, application);
         // Serving a request may make another (a finish that fails closes); those that a callback
@@ -426,7 +429,6 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
     fn serve<A: Application>(&mut self, io: &mut Io, application: &mut A, request: Request) {
         match request {
             Request::Receive(token) => self.serve_receive(io, token),
-            Request::Pause(token) => self.serve_pause(io, token),
             Request::Finish(token) => serve_finish(io, token),
             Request::Close(token) => self.serve_close(io, application, token),
         }
@@ -495,9 +497,26 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
 
     fn account(&mut self, io: &mut Io) {
         io.counters.turns += 1;
+        if cfg!(debug_assertions) && io.counters.turns.is_multiple_of(64) {
+            self.audit(io);
+        }
         let (system_calls, overflows) = self.backend.statistics();
         io.counters.system_calls = system_calls;
         io.counters.completion_overflows = overflows;
+    }
+
+    /// Every connection that wants to receive has a receive in the kernel, or is on its way to
+    /// one. A receive that ended unnoticed would leave its connection deaf for ever.
+    fn audit(&self, io: &Io) {
+        for token in io.slots.tokens() {
+            let is_deaf = io.slots.get(token).is_some_and(Io::may_receive);
+            let is_cared_for =
+                self.starved.contains(&token) || io.requests.contains(&Request::Receive(token));
+            assert!(
+                !is_deaf || is_cared_for,
+                "{token:?} wants to receive and nothing is armed"
+            );
+        }
     }
 
     /// When the shard must be woken, if nothing else happens before.

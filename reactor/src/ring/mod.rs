@@ -369,6 +369,10 @@ impl Ring {
 
     /// Hands queued operations to the kernel and lets it post what is ready. Does not wait.
     pub fn submit(&mut self) {
+        // The binding sees the same flag and has the kernel move what it kept into the queue.
+        if self.ring.submission().cq_overflow() {
+            self.overflows += 1;
+        }
         loop {
             self.enters += 1;
             match self.ring.submit() {
@@ -418,9 +422,6 @@ impl Ring {
             let submission = self.ring.submission();
             let (runs, overflowed) = (submission.taskrun(), submission.cq_overflow());
             drop(submission);
-            if overflowed {
-                self.overflows += 1;
-            }
             if runs || overflowed {
                 self.submit();
             }
