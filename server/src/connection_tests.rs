@@ -1,0 +1,1 @@
+//! Deadlines of a connection, without sockets and without waiting.

@@ -1,0 +1,641 @@
+//! The connections of a shard and everything that is done to one of them: send, ping, close.
+//!
+//! It owns the table, the counters and the close procedure; every way a connection ends goes
+//! through here. It must not know the application.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fanwire_protocol::{MessageKind, PreparedMessage, Receiver, Settings, StatusCode, Workspace};
+use fanwire_reactor::{Cause, Io, Token};
+
+use crate::admission::Admission;
+use crate::close_reason::CloseReason;
+use crate::connection::{Connection, Due, Moment, Phase, after};
+use crate::counters::ShardCounters;
+use crate::limits::Limits;
+use crate::table::Table;
+
+/// How long a peer that is thought dead has to answer our Close frame.
+const DEAD_PEER_CLOSE_MS: u64 = 1_000;
+/// Subprotocols one server can have; their index travels in a byte.
+const SUBPROTOCOLS_MAX: usize = 255;
+
+/// A socket on its way from its opening handshake to the data path, with the answer that it is
+/// to send first.
+#[derive(Debug)]
+pub(crate) enum Admitted<S> {
+    /// The 101 and a connection behind it.
+    Established(Vec<u8>, Established<S>),
+    /// A refusal: the data path sends it, ends the stream and waits a moment for the peer to
+    /// have read it, because closing at once could turn it into a reset.
+    Refused(Vec<u8>),
+}
+
+/// A connection whose opening handshake is done.
+#[derive(Debug)]
+pub(crate) struct Established<S> {
+    pub(crate) deflate: Option<fanwire_protocol::DeflateParameters>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) state: S,
+}
+
+/// Everything of a shard except the handler and the receivers, which are borrowed while a message
+/// is handled.
+pub(crate) struct Connections<S> {
+    pub(crate) table: Table<Connection<S>>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) counters: ShardCounters,
+    settings: Arc<Settings>,
+    workspace: Workspace,
+    admission: Arc<Admission>,
+    subprotocols: Vec<&'static str>,
+    /// Memory of all unfinished messages.
+    unfinished_bytes: usize,
+    /// Connections that nothing is parsed for any more, for the owner of the receivers.
+    pub(crate) failed: Vec<Token>,
+}
+
+/// The shard's clock in milliseconds.
+pub(crate) fn moment(io: &Io) -> Moment {
+    (io.now_ns() / 1_000_000) as Moment
+}
+
+impl<S> Connections<S> {
+    pub(crate) fn new(limits: Arc<Limits>, admission: Arc<Admission>) -> Connections<S> {
+        Connections {
+            table: Table::new(),
+            counters: ShardCounters::default(),
+            settings: Arc::new(limits.settings()),
+            workspace: Workspace::default(),
+            admission,
+            subprotocols: Vec::new(),
+            unfinished_bytes: 0,
+            failed: Vec::new(),
+            limits,
+        }
+    }
+
+    /// Takes a connection in and gives its receiver to the caller to keep.
+    pub(crate) fn insert(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        established: Established<S>,
+    ) -> Receiver {
+        let Established {
+            deflate,
+            peer,
+            subprotocol,
+            state,
+        } = established;
+        let now = moment(io);
+        let protocol = fanwire_protocol::Connection::new(self.settings.clone(), deflate);
+        let subprotocol = self.subprotocol_index(subprotocol);
+        let connection = Connection::new(
+            token,
+            protocol.sender,
+            peer,
+            subprotocol,
+            state,
+            &self.limits,
+            now,
+        );
+        self.table.insert(token.slot(), connection);
+        self.counters.open += 1;
+        self.rearm(io, token);
+        protocol.receiver
+    }
+
+    fn subprotocol_index(&mut self, name: Option<&'static str>) -> u8 {
+        let Some(name) = name else { return 0 };
+        let known = self.subprotocols.iter().position(|other| *other == name);
+        let index = known.unwrap_or_else(|| {
+            if self.subprotocols.len() < SUBPROTOCOLS_MAX {
+                self.subprotocols.push(name);
+            }
+            self.subprotocols.len() - 1
+        });
+        index as u8 + 1
+    }
+
+    pub(crate) fn subprotocol(&self, index: u8) -> Option<&'static str> {
+        self.subprotocols
+            .get(usize::from(index).checked_sub(1)?)
+            .copied()
+    }
+
+    /// The connection, if it is still the same one.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut Connection<S>> {
+        self.table
+            .get_mut(token.slot())
+            .filter(|connection| connection.token == token)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, token: Token) -> Option<&Connection<S>> {
+        self.table
+            .get(token.slot())
+            .filter(|connection| connection.token == token)
+    }
+
+    /// The connection, if it can be sent to.
+    #[inline]
+    fn open_mut(&mut self, token: Token) -> Option<&mut Connection<S>> {
+        self.get_mut(token)
+            .filter(|connection| connection.phase == Phase::Open)
+    }
+
+    /// Sets the connection's timer if it has to fire earlier than it is set to.
+    pub(crate) fn rearm(&mut self, io: &mut Io, token: Token) {
+        let now = moment(io);
+        let limits = self.limits.clone();
+        if let Some(after_ms) = self
+            .get_mut(token)
+            .and_then(|connection| connection.rearm(&limits, now))
+        {
+            io.set_timer(token, after_ms);
+        }
+    }
+
+    /// Sends a message. False if the connection is gone or closing.
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> bool {
+        let Some(connection) = self
+            .table
+            .get_mut(token.slot())
+            .filter(|connection| connection.token == token)
+        else {
+            return false;
+        };
+        if connection.phase != Phase::Open {
+            return false;
+        }
+        let (sender, workspace) = (&mut connection.sender, &mut self.workspace);
+        let queued = io.send(token, |out| {
+            let before = out.len();
+            let sent = sender.message(kind, payload, None, workspace, out);
+            debug_assert!(
+                sent.is_ok(),
+                "an open connection of the server role can send"
+            );
+            out.len() - before
+        });
+        let Some(queued) = queued else { return false };
+        connection.note_queued(queued);
+        self.counters.messages_sent += 1;
+        self.counters.message_bytes_sent += payload.len() as u64;
+        true
+    }
+
+    /// Sends a message that was encoded for many.
+    pub(crate) fn send_prepared(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        message: &PreparedMessage,
+    ) -> bool {
+        let Some(connection) = self.open_mut(token) else {
+            return false;
+        };
+        let frame = message.frame_for(connection.sender.deflate_parameters());
+        if !io.send_shared(token, frame) {
+            return false;
+        }
+        connection.note_queued(frame.len());
+        self.counters.messages_sent += 1;
+        self.counters.message_bytes_sent += frame.len() as u64;
+        true
+    }
+
+    /// Sends a ping. False if the connection is gone or closing, or the payload is longer than
+    /// the 125 bytes of a control frame.
+    pub(crate) fn ping(&mut self, io: &mut Io, token: Token, payload: &[u8]) -> bool {
+        let Some(connection) = self.open_mut(token) else {
+            return false;
+        };
+        let sender = &mut connection.sender;
+        let queued = io.send(token, |out| {
+            let before = out.len();
+            sender
+                .ping(payload, None, out)
+                .ok()
+                .map(|()| out.len() - before)
+        });
+        let Some(Some(queued)) = queued else {
+            return false;
+        };
+        connection.note_queued(queued);
+        connection.note_ping_sent();
+        self.counters.pings_sent += 1;
+        true
+    }
+
+    /// Answers a ping, at once if the peer reads, else when it does; then only the newest
+    /// (RFC 6455 5.5.3), so that a peer that pings and does not read costs 125 bytes.
+    pub(crate) fn pong(&mut self, io: &mut Io, token: Token, payload: &[u8]) {
+        self.counters.pings_received += 1;
+        let is_backlogged = io.unsent(token) > 0;
+        let Some(connection) = self
+            .table
+            .get_mut(token.slot())
+            .filter(|connection| connection.token == token)
+        else {
+            return;
+        };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        if is_backlogged {
+            if !connection.pending_pong.is_empty() {
+                self.counters.pings_superseded += 1;
+            }
+            connection.pending_pong.replace(payload);
+            return;
+        }
+        let sender = &mut connection.sender;
+        let queued = io.send(token, |out| {
+            let before = out.len();
+            // A ping's payload always fits a pong.
+            let _ = sender.pong(payload, None, out);
+            out.len() - before
+        });
+        connection.note_queued(queued.unwrap_or(0));
+    }
+
+    /// Everything that was unsent is sent: the waiting pong goes out and receiving goes on.
+    pub(crate) fn drained(&mut self, io: &mut Io, token: Token) {
+        let now = moment(io);
+        let Some(connection) = self.get_mut(token) else {
+            return;
+        };
+        connection.note_unsent(0, now);
+        if connection.phase == Phase::Open && !connection.pending_pong.is_empty() {
+            let (sender, pending) = (&mut connection.sender, &mut connection.pending_pong);
+            let queued = io.send(token, |out| {
+                let before = out.len();
+                let _ = pending.take_into(sender, None, out);
+                out.len() - before
+            });
+            connection.note_queued(queued.unwrap_or(0));
+        }
+        if connection.is_paused {
+            connection.is_paused = false;
+            // Silence while nobody listened says nothing about the peer.
+            connection.note_received(now);
+            io.resume_receive(token);
+        }
+        self.rearm(io, token);
+    }
+
+    /// Looks at what the socket has not taken; stops receiving from a peer that does not read.
+    #[inline]
+    pub(crate) fn check_backlog(&mut self, io: &mut Io, token: Token) {
+        let unsent = io.unsent(token);
+        if unsent > 0 {
+            self.check_unsent(io, token, unsent);
+        }
+    }
+
+    #[cold]
+    fn check_unsent(&mut self, io: &mut Io, token: Token, unsent: usize) {
+        let now = moment(io);
+        let pause_above = self.limits.backlog_pause_bytes;
+        let Some(connection) = self.get_mut(token) else {
+            return;
+        };
+        let stall_starts = connection.note_unsent(unsent, now);
+        if unsent > pause_above && !connection.is_paused && connection.phase == Phase::Open {
+            connection.is_paused = true;
+            io.pause_receive(token);
+            self.counters.receive_pauses += 1;
+        }
+        if stall_starts {
+            self.rearm(io, token);
+        }
+    }
+
+    /// Counts a message; false if it must not be handled because the connection is closing or
+    /// sends too many.
+    #[inline]
+    pub(crate) fn take_message(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        payload_size: usize,
+        now: Moment,
+    ) -> bool {
+        let (rate, burst) = (self.limits.message_rate_max, self.limits.message_burst);
+        let Some(connection) = self.open_mut(token) else {
+            return false;
+        };
+        connection.last_message = now;
+        let is_allowed = connection.messages.take(rate, burst, now);
+        self.counters.messages_received += 1;
+        self.counters.message_bytes_received += payload_size as u64;
+        if !is_allowed {
+            self.fail(io, token, CloseReason::MessageFlood);
+        }
+        is_allowed
+    }
+
+    /// Counts a control frame against its rate; false if there were too many.
+    pub(crate) fn take_control(&mut self, io: &mut Io, token: Token, now: Moment) -> bool {
+        let (rate, burst) = (self.limits.control_rate_max, self.limits.control_burst);
+        let Some(connection) = self.open_mut(token) else {
+            return false;
+        };
+        let is_allowed = connection.controls.take(rate, burst, now);
+        if !is_allowed {
+            self.fail(io, token, CloseReason::ControlFlood);
+        }
+        is_allowed
+    }
+
+    /// A pong: one that nobody asked for counts as a control frame of the peer's own.
+    pub(crate) fn take_pong(&mut self, io: &mut Io, token: Token, now: Moment) {
+        let was_asked_for = self.get_mut(token).is_some_and(Connection::note_pong);
+        if !was_asked_for {
+            self.take_control(io, token, now);
+        }
+    }
+
+    /// Whether the connection is still listened to.
+    #[inline]
+    pub(crate) fn is_heard(&self, token: Token) -> bool {
+        self.get(token)
+            .is_some_and(|connection| matches!(connection.phase, Phase::Open | Phase::CloseSent))
+    }
+
+    /// What a batch of received bytes means for deadlines and limits.
+    #[inline]
+    pub(crate) fn after_receiving(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        is_mid_message: bool,
+        finished_one: bool,
+        held: usize,
+    ) {
+        let now = moment(io);
+        let Some(connection) = self.open_mut(token) else {
+            return;
+        };
+        let assembly_starts = connection.note_assembly(is_mid_message, finished_one, now);
+        let held_before = connection.held as usize;
+        if assembly_starts {
+            self.rearm(io, token);
+        }
+        if held != held_before {
+            self.account_unfinished(io, token, held);
+        }
+        self.check_backlog(io, token);
+    }
+
+    /// Updates the sum of unfinished messages and closes the oldest ones while it is too large.
+    pub(crate) fn account_unfinished(&mut self, io: &mut Io, token: Token, held: usize) {
+        if let Some(connection) = self.get_mut(token) {
+            let before = std::mem::replace(&mut connection.held, held as u32);
+            self.unfinished_bytes = self.unfinished_bytes + held - before as usize;
+        }
+        while self.unfinished_bytes > self.limits.unfinished_max_bytes {
+            let now = moment(io);
+            let oldest = self
+                .table
+                .iter()
+                .filter(|connection| connection.held > 0 && connection.phase == Phase::Open)
+                .max_by_key(|connection| connection.assembly_age(now))
+                .map(|connection| connection.token);
+            let Some(oldest) = oldest else { return };
+            self.fail(io, oldest, CloseReason::UnfinishedBudget);
+        }
+    }
+
+    /// Closes a connection with a handshake: our Close frame now, then the peer's.
+    pub(crate) fn close(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        reason: CloseReason,
+        code: Option<StatusCode>,
+        phrase: &str,
+    ) -> bool {
+        let within_ms = self.limits.close_timeout_ms;
+        if !self.send_close(io, token, reason, code, phrase, Phase::CloseSent, within_ms) {
+            return false;
+        }
+        let Some(connection) = self.get_mut(token) else {
+            return false;
+        };
+        if std::mem::take(&mut connection.is_paused) {
+            // Only the peer's Close frame is of interest from here on, but it has to be read.
+            io.resume_receive(token);
+        }
+        true
+    }
+
+    /// Ends a connection whose peer broke a rule: our Close frame, then the end of our stream;
+    /// nothing of what the peer still sends is looked at.
+    pub(crate) fn fail(&mut self, io: &mut Io, token: Token, reason: CloseReason) {
+        self.release_unfinished(token);
+        self.failed.push(token);
+        if matches!(reason, CloseReason::Slow | CloseReason::Backlog) {
+            // A Close frame would only wait behind what the peer does not read.
+            self.cut(io, token, reason);
+            return;
+        }
+        let within_ms = match reason {
+            CloseReason::NoPong => DEAD_PEER_CLOSE_MS.min(self.limits.close_timeout_ms),
+            _ => self.limits.close_timeout_ms,
+        };
+        let code = reason.status_code();
+        if self.send_close(
+            io,
+            token,
+            reason,
+            code,
+            reason.phrase(),
+            Phase::Finishing,
+            within_ms,
+        ) {
+            self.finish(io, token);
+        }
+    }
+
+    /// The peer's Close frame came: answers it if it began the handshake, and ends our stream.
+    pub(crate) fn peer_closed(&mut self, io: &mut Io, token: Token, code: Option<StatusCode>) {
+        let within_ms = self.limits.close_timeout_ms;
+        let Some(connection) = self.get_mut(token) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Open => {
+                let reason = CloseReason::Peer;
+                self.send_close(io, token, reason, code, "", Phase::Finishing, within_ms);
+            }
+            Phase::CloseSent => {
+                let now = moment(io);
+                connection.note_closing(Phase::Finishing, now, within_ms);
+            }
+            Phase::Finishing | Phase::Ended => return,
+        }
+        self.finish(io, token);
+    }
+
+    fn finish(&mut self, io: &mut Io, token: Token) {
+        let Some(connection) = self.get_mut(token) else {
+            return;
+        };
+        if std::mem::take(&mut connection.is_paused) {
+            io.resume_receive(token);
+        }
+        io.finish(token);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send_close(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        reason: CloseReason,
+        code: Option<StatusCode>,
+        phrase: &str,
+        phase: Phase,
+        within_ms: u64,
+    ) -> bool {
+        let now = moment(io);
+        let Some(connection) = self.open_mut(token) else {
+            return false;
+        };
+        let sender = &mut connection.sender;
+        let queued = io.send(token, |out| {
+            let before = out.len();
+            sender
+                .close(code, phrase, None, out)
+                .ok()
+                .map(|()| out.len() - before)
+        });
+        let Some(Some(queued)) = queued else {
+            return false;
+        };
+        connection.note_queued(queued);
+        connection.reason = Some(reason);
+        connection.close_code = code.map_or(crate::close_reason::NO_CODE, |code| code.0);
+        connection.note_closing(phase, now, within_ms);
+        self.rearm(io, token);
+        true
+    }
+
+    /// Ends a connection at once with a reset.
+    pub(crate) fn cut(&mut self, io: &mut Io, token: Token, reason: CloseReason) {
+        let Some(connection) = self.get_mut(token) else {
+            return;
+        };
+        if connection.phase != Phase::Ended {
+            connection.phase = Phase::Ended;
+            connection.reason.get_or_insert(reason);
+            io.reset(token);
+        }
+    }
+
+    /// The peer ended its stream.
+    pub(crate) fn stream_ended(&mut self, io: &mut Io, token: Token) {
+        self.release_unfinished(token);
+        let Some(connection) = self.get_mut(token) else {
+            return;
+        };
+        if connection.phase != Phase::Ended {
+            connection.phase = Phase::Ended;
+            connection.reason.get_or_insert(CloseReason::EndOfStream);
+            io.terminate(token);
+        }
+    }
+
+    fn release_unfinished(&mut self, token: Token) {
+        if let Some(connection) = self.get_mut(token) {
+            let held = std::mem::take(&mut connection.held);
+            self.unfinished_bytes -= held as usize;
+        }
+    }
+
+    /// Does everything that is due on a connection except what concerns the application, for
+    /// which it returns true.
+    pub(crate) fn on_timer(&mut self, io: &mut Io, token: Token) -> bool {
+        let now = moment(io);
+        let unsent = io.unsent(token);
+        let limits = self.limits.clone();
+        let Some(connection) = self.get_mut(token) else {
+            return false;
+        };
+        connection.note_timer_fired();
+        if connection.phase == Phase::Open {
+            connection.note_unsent(unsent, now);
+        }
+        let mut handler_is_due = false;
+        while let Some(due) = self.get_mut(token).and_then(|c| c.due(&limits, now)) {
+            match due {
+                Due::Closing => {
+                    self.counters.close_timeouts += 1;
+                    self.cut(io, token, CloseReason::Error);
+                }
+                Due::End(CloseReason::Idle) => {
+                    let reason = CloseReason::Idle;
+                    self.close(io, token, reason, reason.status_code(), reason.phrase());
+                }
+                Due::End(reason) => self.fail(io, token, reason),
+                Due::Ping => {
+                    self.ping(io, token, b"");
+                    if let Some(connection) = self.get_mut(token) {
+                        connection.await_pong(now);
+                    }
+                }
+                Due::Handler => handler_is_due = true,
+            }
+        }
+        self.rearm(io, token);
+        handler_is_due
+    }
+
+    /// The application's timer.
+    pub(crate) fn set_handler_timer(&mut self, io: &mut Io, token: Token, after_ms: Option<u64>) {
+        let now = moment(io);
+        if let Some(connection) = self.get_mut(token) {
+            connection.set_handler_timer(after_ms.map(|after_ms| after(now, after_ms)));
+        }
+        self.rearm(io, token);
+    }
+
+    /// Begins the closing handshake with everybody.
+    pub(crate) fn drain(&mut self, io: &mut Io) {
+        let reason = CloseReason::Drain;
+        for token in io.tokens() {
+            self.close(io, token, reason, reason.status_code(), reason.phrase());
+        }
+    }
+
+    /// The reactor let go of a connection: the reason it ended for.
+    pub(crate) fn ended(&mut self, token: Token, cause: Cause) -> Option<CloseReason> {
+        self.release_unfinished(token);
+        let connection = self.get_mut(token)?;
+        connection.phase = Phase::Ended;
+        let decided = connection.reason;
+        let reason = decided.unwrap_or(match cause {
+            Cause::Local => CloseReason::Internal,
+            Cause::Error(_) => CloseReason::Error,
+            Cause::Backlog => CloseReason::Backlog,
+            Cause::Stopped => CloseReason::Stopped,
+        });
+        self.counters.open -= 1;
+        self.counters.closed[reason.index()] += 1;
+        self.admission.release();
+        Some(reason)
+    }
+}

@@ -1,0 +1,54 @@
+//! The program `fanwire`: reads the command line, runs the command, turns errors into one line
+//! and an exit code.
+//!
+//! Exit codes: 0 after a drain, 1 when something failed while serving, 2 when the command line is
+//! wrong or the server could not start.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod doctor;
+mod echo;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a command that failed leaves behind.
+enum Failure {
+    /// Nothing was served.
+    Start(anyhow::Error),
+    /// It served and then failed.
+    Serving(anyhow::Error),
+}
+
+fn main() -> ExitCode {
+    // A wrong command line prints its own message and exits with 2.
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("FANWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match cli.command {
+        Command::Echo(options) => echo::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Start(error)) => {
+            eprintln!("fanwire: {error:#}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Serving(error)) => {
+            eprintln!("fanwire: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
