@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod turnaround;
+
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 
