@@ -116,7 +116,8 @@ def parse_arguments():
 
 
 def _is_chosen(entry, only):
-    return any(entry.name == name or entry.name.startswith(f"{name}-") for name in only)
+    # What has to be asked for has to be asked for by its whole name.
+    return any(entry.name == name or (entry.name.startswith(f"{name}-") and not entry.is_on_demand) for name in only)
 
 
 def main():
