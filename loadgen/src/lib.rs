@@ -1,1 +1,31 @@
-//! fanwire-loadgen
+//! WebSocket load generator with honest clocks.
+//!
+//! The binary is a thin shell around this library, so that tests and later commands can use the
+//! parts. Data flows one way: `cli` makes a [`config::Config`]; `run` starts a thread per core;
+//! each thread's `worker` (or `storm`) drives `client`s by the `plan` and fills a
+//! [`tally::Sheet`]; `model` adds the sheets up and has `verdict` judge them; `report` prints.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod conformance;
+pub mod establish;
+pub mod gauges;
+pub mod host;
+pub mod model;
+pub mod opening;
+pub mod outstanding;
+pub mod payload;
+pub mod plan;
+pub mod progress;
+pub mod quantity;
+pub mod report;
+pub mod run;
+pub mod storm;
+pub mod table;
+pub mod tally;
+pub mod target;
+pub mod verdict;
+pub mod worker;

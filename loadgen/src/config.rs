@@ -1,0 +1,107 @@
+//! What a run is to do, resolved and checked. Made by `cli`, read by everybody else.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use fanwire_protocol::MessageKind;
+use fanwire_reactor::BackendChoice;
+
+use crate::payload::Verify;
+use crate::target::Target;
+
+/// Which job a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Request and reply.
+    Echo,
+    /// Hold connections.
+    Idle,
+    /// Connect, upgrade, one message, reset, again.
+    Storm,
+}
+
+impl Mode {
+    /// The word of the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Echo => "echo",
+            Mode::Idle => "idle",
+            Mode::Storm => "storm",
+        }
+    }
+}
+
+/// Where the JSON report goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output; the terminal report then goes to standard error.
+    Stdout,
+    /// A file, replaced when it exists.
+    File(PathBuf),
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which job.
+    pub mode: Mode,
+    /// The URL.
+    pub target: Target,
+    /// The address that `target` resolved to.
+    pub address: SocketAddr,
+    /// Connections (storm: concurrent establishers), all threads together.
+    pub connections: u32,
+    /// Threads; never more than connections.
+    pub threads: usize,
+    /// Measured time.
+    pub duration_ns: u64,
+    /// Time before measuring starts, load included.
+    pub warmup_ns: u64,
+    /// Payload bytes of a message.
+    pub message_size: usize,
+    /// Open loop: messages (storm: connections) per second, all threads together.
+    pub rate: Option<f64>,
+    /// Closed loop: unanswered messages per connection.
+    pub in_flight: u32,
+    /// CPUs to pin the threads to, one each, in turn; empty: not pinned.
+    pub cpus: Vec<usize>,
+    /// Addresses to connect from, used in turn; empty: the kernel chooses.
+    pub sources: Vec<IpAddr>,
+    /// How much of a reply is checked.
+    pub verify: Verify,
+    /// JSON report.
+    pub json: Option<Output>,
+    /// The server's process on this host.
+    pub server_pid: Option<u32>,
+    /// Never sleep between events.
+    pub spin: bool,
+    /// Kernel interface.
+    pub backend: BackendChoice,
+    /// Offer permessage-deflate.
+    pub deflate: bool,
+    /// New connections per second while opening, all threads together.
+    pub connect_rate: Option<f64>,
+    /// Longest time for one TCP connect, and for one opening handshake, each.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for outstanding replies after the last message.
+    pub drain_ms: u64,
+    /// Decides masking keys, payload pattern and the order of connections.
+    pub seed: u64,
+    /// Text or binary messages.
+    pub kind: MessageKind,
+    /// Further header fields of the opening handshake.
+    pub headers: Vec<(String, String)>,
+    /// Subprotocols to offer, in order of preference.
+    pub subprotocols: Vec<String>,
+    /// Value of the Origin header field.
+    pub origin: Option<String>,
+    /// No progress line even on a terminal.
+    pub quiet: bool,
+}
+
+impl Config {
+    /// Whether messages are sent by a schedule and not when a reply has come.
+    pub fn is_open_loop(&self) -> bool {
+        self.rate.is_some()
+    }
+}

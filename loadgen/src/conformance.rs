@@ -1,0 +1,318 @@
+//! The client half of an Autobahn fuzzing server: echo everything, case after case.
+//!
+//! Exists to prove the client role of the protocol library on the same reactor that load runs on.
+//! The fuzzing server judges; this side only follows its protocol (`/getCaseCount`,
+//! `/runCase?case=N&agent=NAME`, `/updateReports?agent=NAME`) and notices cases that hang.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use fanwire_protocol::{
+    Connection, DeflateParameters, Event, Input, MaskingKey, MessageKind, Settings, Workspace,
+    WorkspaceLimits,
+};
+use fanwire_reactor::establish::within;
+use fanwire_reactor::{Application, Cause, Core, CoreOptions, Handle, Io, Token, mailbox};
+
+use crate::cli::ConformanceArguments;
+use crate::establish::{Greeting, Way, full_deflate_offer, open};
+use crate::table::Table;
+use crate::target::Target;
+
+/// Autobahn's largest messages are 16 MiB.
+const MESSAGE_SIZE_MAX: usize = 64 << 20;
+/// Its most fragmented ones come in 65,536 frames.
+const FRAGMENTS_MAX: u32 = 1 << 20;
+/// How long the server has to end the TCP connection after the closing handshake.
+const SERVER_CLOSE_MS: u64 = 2_000;
+const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
+/// What the task that runs the cases and the connection of a case share.
+#[derive(Default)]
+struct Exchange {
+    is_over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// The last text message, for connections that do not echo.
+    text: RefCell<Option<String>>,
+}
+
+impl Exchange {
+    async fn over(&self) {
+        poll_fn(|context| {
+            if self.is_over.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn end(&self) {
+        self.is_over.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection on its way to the data loop.
+struct Adopted {
+    deflate: Option<DeflateParameters>,
+    first_bytes: Vec<u8>,
+    is_echoing: bool,
+    exchange: Rc<Exchange>,
+}
+
+/// A connection of one case.
+struct Case {
+    connection: Connection,
+    is_echoing: bool,
+    is_over: bool,
+    exchange: Rc<Exchange>,
+}
+
+struct EchoClient {
+    settings: Arc<Settings>,
+    cases: Table<Case>,
+    /// One for each direction, so that a reply can be written while its message is borrowed.
+    receiving: Workspace,
+    sending: Workspace,
+    random: fastrand::Rng,
+    out: Vec<u8>,
+}
+
+impl EchoClient {
+    fn new() -> EchoClient {
+        let mut settings = Settings::client();
+        settings.message_size_max = MESSAGE_SIZE_MAX;
+        settings.frame_size_max = MESSAGE_SIZE_MAX as u64;
+        settings.fragments_per_message_max = FRAGMENTS_MAX;
+        EchoClient {
+            settings: Arc::new(settings),
+            cases: Table::default(),
+            receiving: Workspace::new(WorkspaceLimits::default()),
+            sending: Workspace::new(WorkspaceLimits::default()),
+            random: fastrand::Rng::new(),
+            out: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        let EchoClient {
+            cases,
+            receiving,
+            sending,
+            random,
+            out,
+            ..
+        } = self;
+        let Some(case) = cases.get_mut(token) else {
+            return;
+        };
+        if case.is_over {
+            return;
+        }
+        out.clear();
+        let Connection { receiver, sender } = &mut case.connection;
+        let mut key = || Some(MaskingKey(random.u32(..).to_le_bytes()));
+        let mut input = Input::new(bytes);
+        loop {
+            // `Misuse` can only say that our close frame is out already; the loop ends with it.
+            match receiver.next_event(&mut input, receiving) {
+                Ok(None) => break,
+                Ok(Some(Event::Message(message))) if case.is_echoing => {
+                    let _ = sender.message(message.kind, message.payload, key(), sending, out);
+                }
+                Ok(Some(Event::Message(message))) => {
+                    if message.kind == MessageKind::Text {
+                        *case.exchange.text.borrow_mut() = message.as_str().map(str::to_owned);
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    let _ = sender.pong(payload, key(), out);
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(frame))) => {
+                    case.is_over = true;
+                    let _ = sender.close(frame.map(|frame| frame.code), "", key(), out);
+                    break;
+                }
+                Err(error) => {
+                    case.is_over = true;
+                    let _ = sender.close(Some(error.close_code()), error.as_str(), key(), out);
+                    break;
+                }
+            }
+        }
+        if !out.is_empty() {
+            io.send(token, |queue| queue.extend_from_slice(out));
+        }
+        if case.is_over {
+            // The server ends TCP first (RFC 6455 7.1.1); one that does not is not waited for.
+            io.set_timer(token, SERVER_CLOSE_MS);
+        }
+    }
+}
+
+impl Application for EchoClient {
+    type Mail = ();
+    type Adopted = Adopted;
+
+    fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Adopted) {
+        let Adopted {
+            deflate,
+            mut first_bytes,
+            is_echoing,
+            exchange,
+        } = adopted;
+        let connection = Connection::new(Arc::clone(&self.settings), deflate);
+        self.cases.insert(
+            token,
+            Case {
+                connection,
+                is_echoing,
+                is_over: false,
+                exchange,
+            },
+        );
+        if !first_bytes.is_empty() {
+            self.take(io, token, &mut first_bytes);
+        }
+    }
+
+    fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        self.take(io, token, bytes);
+    }
+
+    fn on_timer(&mut self, io: &mut Io, token: Token) {
+        io.terminate(token);
+    }
+
+    fn on_closed(&mut self, _io: &mut Io, token: Token, _cause: Cause) {
+        if let Some(case) = self.cases.remove(token) {
+            case.exchange.end();
+        }
+    }
+}
+
+/// Where the cases are.
+#[derive(Clone)]
+struct Server {
+    target: Target,
+    address: std::net::SocketAddr,
+    agent: String,
+    case_timeout_ms: u64,
+}
+
+impl Server {
+    /// Opens one connection and waits for its end. Returns the last text message it carried.
+    async fn visit(
+        &self,
+        handle: &Handle<EchoClient>,
+        path: &str,
+        is_echoing: bool,
+    ) -> Result<Option<String>, String> {
+        let greeting = Greeting {
+            host: self.target.host_header(),
+            request_target: format!("{}{path}", self.target.request_target.trim_end_matches('/')),
+            origin: None,
+            subprotocols: Vec::new(),
+            deflate: Some(full_deflate_offer()),
+            headers: Vec::new(),
+        };
+        let way = Way {
+            address: self.address,
+            greeting: &greeting,
+            timeout_ms: CONNECT_TIMEOUT_MS,
+        };
+        let nonce = handle
+            .with(|client, _| client.random.u128(..))
+            .to_le_bytes();
+        let opened = open(&way, None, nonce)
+            .await
+            .map_err(|failure| format!("{path}: {}: {}", failure.kind, failure.detail))?;
+        let exchange = Rc::new(Exchange::default());
+        let adopted = Adopted {
+            deflate: opened.deflate,
+            first_bytes: opened.first_bytes,
+            is_echoing,
+            exchange: Rc::clone(&exchange),
+        };
+        handle.adopt(opened.stream, adopted);
+        within(self.case_timeout_ms, exchange.over())
+            .await
+            .ok_or_else(|| format!("{path}: not over after {} ms", self.case_timeout_ms))?;
+        Ok(exchange.text.take())
+    }
+
+    async fn run_all(&self, handle: &Handle<EchoClient>) -> Result<(), String> {
+        let text = self.visit(handle, "/getCaseCount", false).await?;
+        let count: u32 = text
+            .as_deref()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(|| format!("/getCaseCount: expected a number, got {text:?}"))?;
+        let mut hung = Vec::new();
+        for case in 1..=count {
+            let path = format!("/runCase?case={case}&agent={}", self.agent);
+            if let Err(error) = self.visit(handle, &path, true).await {
+                eprintln!("fanwire-loadgen: {error}");
+                hung.push(case);
+            }
+        }
+        self.visit(
+            handle,
+            &format!("/updateReports?agent={}", self.agent),
+            false,
+        )
+        .await?;
+        println!("{count} cases run; the verdicts are in the fuzzing server's report");
+        if hung.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("cases that did not end: {hung:?}"))
+        }
+    }
+}
+
+/// Runs all cases of a fuzzing server.
+///
+/// # Errors
+/// What kept the cases from being run, with cause and cure.
+pub fn run(arguments: &ConformanceArguments) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !arguments.agent.bytes().all(is_plain) {
+        return Err("--agent may contain letters, digits and - . _ ~ only".into());
+    }
+    let target = Target::parse(&arguments.url)?;
+    let address = *target.resolve()?.first().ok_or("the host has no address")?;
+    let server = Server {
+        address,
+        target,
+        agent: arguments.agent.clone(),
+        case_timeout_ms: arguments.case_timeout / 1_000_000,
+    };
+    let options = CoreOptions {
+        backend: arguments.backend.choice(),
+        backlog_bytes_max: 2 * MESSAGE_SIZE_MAX,
+        ..CoreOptions::default()
+    };
+    let (_senders, mail) =
+        mailbox(1, 1).map_err(|error| format!("cannot create a mailbox: {error}"))?;
+    let core = Core::build(&options, mail).map_err(|error| error.to_string())?;
+    eprintln!("fanwire-loadgen: backend {}", core.backend());
+    let outcome = Rc::new(RefCell::new(Err("the core ended early".to_owned())));
+    let result = Rc::clone(&outcome);
+    core.run(
+        EchoClient::new(),
+        async move |handle: Handle<EchoClient>| {
+            let all = server.run_all(&handle).await;
+            *result.borrow_mut() = all;
+            handle.stop();
+        },
+    );
+    outcome.replace(Ok(()))
+}

@@ -1,0 +1,193 @@
+//! Opening this thread's share of the connections and handing them to the worker.
+//!
+//! Owns pacing (`--connect-rate`), how many are being opened at once, and giving up when the
+//! server lets nobody in. Runs as establishment tasks beside the data loop.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanwire_reactor::Handle;
+use fanwire_reactor::establish::sleep_ms;
+use fanwire_reactor::host::monotonic_ns;
+
+use crate::config::Config;
+use crate::establish::{Greeting, OpenFailure, Way, open};
+use crate::gauges::Gauges;
+use crate::plan::{Schedule, share};
+use crate::worker::{Upgraded, Worker};
+
+/// Openings in progress at once per thread: enough to keep a server busy, few enough for a listen
+/// queue of 128 not to overflow (a lost SYN costs a second).
+const AT_ONCE: u32 = 64;
+/// With a connect rate, slow openings overlap up to this many.
+const AT_ONCE_PACED: u32 = 1_024;
+/// Opening stops when this many attempts failed and none succeeded: the server lets nobody in.
+const HOPELESS_AFTER: u32 = 64;
+
+/// An interruption is noticed after this long, however far away the next turn is.
+const GIVE_UP_CHECK_MS: u64 = 50;
+
+/// What the opening tasks of a thread share.
+struct Opening {
+    config: Arc<Config>,
+    greeting: Greeting,
+    gauges: Arc<Gauges>,
+    handle: Handle<Worker>,
+    begun_ns: u64,
+    /// Number of this thread's first connection in the whole run.
+    first: u32,
+    count: u32,
+    next: Cell<u32>,
+    failed: Cell<u32>,
+    opened: Cell<u32>,
+    /// Tasks that have not ended yet.
+    active: Cell<u32>,
+}
+
+/// Opens this thread's connections; `done` is called once when no task is left.
+pub fn start(
+    config: &Arc<Config>,
+    thread: usize,
+    gauges: &Arc<Gauges>,
+    handle: Handle<Worker>,
+    done: impl FnOnce() + 'static,
+) {
+    let (count, first) = share(config.connections, thread, config.threads);
+    let at_once = if config.connect_rate.is_some() {
+        AT_ONCE_PACED
+    } else {
+        AT_ONCE
+    };
+    let tasks = at_once.min(count).max(1);
+    let opening = Rc::new(Opening {
+        config: Arc::clone(config),
+        greeting: Greeting::of(config),
+        gauges: Arc::clone(gauges),
+        begun_ns: monotonic_ns(),
+        first,
+        count,
+        next: Cell::new(0),
+        failed: Cell::new(0),
+        opened: Cell::new(0),
+        active: Cell::new(tasks),
+        handle: handle.clone(),
+    });
+    handle.with(|worker, _| worker.desk_mut().sheet.tally.asked = u64::from(count));
+    let done = Rc::new(Cell::new(Some(done)));
+    let schedule = config
+        .connect_rate
+        .map(|rate| Schedule::new(0, rate, thread, config.threads));
+    for _ in 0..tasks {
+        let (opening, done, schedule) = (Rc::clone(&opening), Rc::clone(&done), schedule.clone());
+        handle.spawn(async move {
+            opening.run_task(schedule.as_ref()).await;
+            opening.active.set(opening.active.get() - 1);
+            if opening.active.get() == 0 {
+                opening.count_unattempted();
+                if let Some(done) = done.take() {
+                    done();
+                }
+            }
+        });
+    }
+}
+
+/// The address that connection `number` of the whole run comes from.
+pub fn source_of(config: &Config, number: u32) -> Option<IpAddr> {
+    let index = (number as usize).checked_rem(config.sources.len())?;
+    config.sources.get(index).copied()
+}
+
+impl Opening {
+    async fn run_task(&self, schedule: Option<&Schedule>) {
+        loop {
+            let number = self.next.get();
+            if number >= self.count || self.is_hopeless() || self.gauges.has_given_up() {
+                return;
+            }
+            self.next.set(number + 1);
+            if let Some(schedule) = schedule {
+                self.wait_for_turn(schedule, number).await;
+                if self.gauges.has_given_up() {
+                    return;
+                }
+            }
+            let nonce = self.handle.with(|worker, _| worker.desk_mut().nonce());
+            let number = self.first + number;
+            let way = Way {
+                address: self.config.address,
+                greeting: &self.greeting,
+                timeout_ms: self.config.connect_timeout_ms,
+            };
+            match open(&way, source_of(&self.config, number), nonce).await {
+                Ok(opened) => {
+                    self.opened.set(self.opened.get() + 1);
+                    self.handle.with(|worker, _| {
+                        let sheet = &mut worker.desk_mut().sheet;
+                        sheet.tally.open += 1;
+                        sheet.tally.upgraded += 1;
+                        sheet.connect.record(opened.connect_ns);
+                        sheet.upgrade.record(opened.upgrade_ns);
+                    });
+                    let upgraded = Upgraded {
+                        number,
+                        deflate: opened.deflate,
+                        first_bytes: opened.first_bytes,
+                    };
+                    self.handle.adopt(opened.stream, upgraded);
+                }
+                Err(failure) => self.count_failure(failure),
+            }
+        }
+    }
+
+    /// The runtime's timers tick in milliseconds, so connections come in bursts of a millisecond.
+    async fn wait_for_turn(&self, schedule: &Schedule, number: u32) {
+        let due_ns = schedule.due_ns(u64::from(number));
+        while !self.gauges.has_given_up() {
+            let elapsed_ns = monotonic_ns().saturating_sub(self.begun_ns);
+            let wait_ms = due_ns.saturating_sub(elapsed_ns) / 1_000_000;
+            if wait_ms == 0 {
+                return;
+            }
+            sleep_ms(wait_ms.min(GIVE_UP_CHECK_MS)).await;
+        }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        self.opened.get() == 0 && self.failed.get() >= HOPELESS_AFTER
+    }
+
+    fn count_failure(&self, failure: OpenFailure) {
+        self.failed.set(self.failed.get() + 1);
+        self.gauges.count_failure();
+        self.handle.with(|worker, _| {
+            let sheet = &mut worker.desk_mut().sheet;
+            if let Some(connect_ns) = failure.connect_ns {
+                sheet.tally.open += 1;
+                sheet.connect.record(connect_ns);
+            }
+            sheet.tally.fail(&failure.kind, || failure.detail);
+        });
+    }
+
+    fn count_unattempted(&self) {
+        let attempted = self.opened.get() + self.failed.get();
+        let unattempted = self.count.saturating_sub(attempted);
+        if unattempted == 0 {
+            return;
+        }
+        let cause = if self.is_hopeless() {
+            format!("the first {HOPELESS_AFTER} attempts of a thread all failed")
+        } else {
+            "the run was stopped".to_owned()
+        };
+        self.handle.with(|worker, _| {
+            let tally = &mut worker.desk_mut().sheet.tally;
+            let detail = format!("connections were not tried any more: {cause}");
+            tally.fail_many("not_attempted", u64::from(unattempted), || detail);
+        });
+    }
+}

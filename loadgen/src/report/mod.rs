@@ -1,0 +1,4 @@
+//! Writers. All of them print one [`crate::model::Report`] and compute nothing.
+
+pub mod json;
+pub mod terminal;

@@ -1,0 +1,258 @@
+//! The report for a person: verdict first, then latency, integrity and efficiency.
+
+use std::fmt::{self, Write as _};
+
+use crate::model::{Percentiles, Report};
+use crate::quantity::{format_count, format_ns, format_size};
+use crate::verdict::Limiter;
+
+/// Renders the whole report, with a final newline.
+///
+/// # Errors
+/// Never: writing to a `String` does not fail.
+pub fn render(report: &Report) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    head(report, &mut out)?;
+    latencies(report, &mut out)?;
+    integrity(report, &mut out)?;
+    efficiency(report, &mut out)?;
+    for (kind, count) in &report.errors {
+        let example = report.error_examples.get(kind).map_or("", String::as_str);
+        writeln!(
+            out,
+            "error      {kind} × {}: {example}",
+            format_count(*count)
+        )?;
+    }
+    for (code, count) in &report.close_codes {
+        let meaning = if *code == 1005 {
+            " (no status code)"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "closed     by the server with {code}{meaning} × {}",
+            format_count(*count)
+        )?;
+    }
+    for note in &report.notes {
+        writeln!(out, "note       {note}")?;
+    }
+    for backend in deduplicated(&report.generator.backends) {
+        writeln!(out, "backend    {backend}")?;
+    }
+    Ok(out)
+}
+
+fn deduplicated(lines: &[String]) -> Vec<&String> {
+    let mut unique: Vec<&String> = lines.iter().collect();
+    unique.dedup();
+    unique
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
+}
+
+fn head(report: &Report, out: &mut String) -> fmt::Result {
+    let mut parts = Vec::new();
+    let unit = if report.mode == "storm" {
+        " connections"
+    } else {
+        ""
+    };
+    let achieved = format_count(report.messages_per_second.round() as u64);
+    match report.target_per_second {
+        Some(target) => {
+            let target = format_count(target.round() as u64);
+            parts.push(format!("achieved {achieved}/s of {target}/s{unit}"));
+            let late = &report.generator.late_ns;
+            parts.push(format!("late sends p99 {}", format_ns(late.p99)));
+        }
+        None if report.mode == "idle" => {
+            parts.push(format!("held for {:.1}s", report.duration_s));
+        }
+        None => parts.push(format!("{achieved}{unit}/s in a closed loop")),
+    }
+    if let Some(share) = report.generator.cpu_share {
+        let spin = if report.config.spin {
+            " (spinning)"
+        } else {
+            ""
+        };
+        parts.push(format!("generator cpu {}{spin}", percent(share)));
+    }
+    if let Some(share) = report.server.as_ref().and_then(|server| server.busy_share) {
+        parts.push(format!("server cpu {}", percent(share)));
+    }
+    let limiter = match report.limiter {
+        Limiter::Server => " (limiter: server)",
+        Limiter::Generator => " (limiter: generator)",
+        Limiter::Schedule => " (limiter: schedule)",
+        Limiter::Unknown => "",
+    };
+    writeln!(
+        out,
+        "{:<10} {}{limiter}",
+        report.verdict.as_str(),
+        parts.join(" · ")
+    )?;
+    for reason in &report.verdict_reasons {
+        writeln!(out, "           because {reason}")?;
+    }
+    let connections = &report.connections;
+    let noun = if report.mode == "storm" {
+        "attempts   "
+    } else {
+        "connections"
+    };
+    let alive = if report.mode == "storm" {
+        String::new()
+    } else {
+        format!(" / {} alive at end", format_count(connections.alive))
+    };
+    let served = if report.mode == "idle" {
+        String::new()
+    } else {
+        format!(" / {} served", format_count(connections.served))
+    };
+    writeln!(
+        out,
+        "{noun} {} asked / {} open / {} upgraded{served}{alive}",
+        format_count(connections.asked),
+        format_count(connections.open),
+        format_count(connections.upgraded),
+    )
+}
+
+fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fmt::Result {
+    write!(out, "  {name:<22}")?;
+    let cells = [
+        ("p50", percentiles.p50),
+        ("p90", percentiles.p90),
+        ("p99", percentiles.p99),
+        ("p999", percentiles.p999),
+        ("p9999", percentiles.p9999),
+        ("max", percentiles.max),
+    ];
+    for (label, ns) in cells {
+        let mark = if percentiles.unreliable.contains(&label) {
+            "*"
+        } else {
+            ""
+        };
+        write!(out, "{:>9}", format!("{}{mark}", format_ns(ns)))?;
+    }
+    writeln!(out)
+}
+
+fn latencies(report: &Report, out: &mut String) -> fmt::Result {
+    let latency = &report.latency_ns;
+    write!(
+        out,
+        "{:<10} {:<13}",
+        report.mode,
+        format!("n={}", format_count(latency.response.count))
+    )?;
+    for label in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
+        write!(out, "{label:>9}")?;
+    }
+    writeln!(out)?;
+    let mut shown = Vec::new();
+    match (report.mode, report.loop_model) {
+        ("idle", _) => {}
+        (_, "open") => {
+            shown.push(("response (intended)", &latency.response));
+            shown.push(("service  (actual)", &latency.service));
+        }
+        _ => shown.push(("service  (closed loop)", &latency.service)),
+    }
+    shown.push(("connect", &latency.connect));
+    shown.push(("upgrade", &latency.upgrade));
+    if let Some(first_message) = &latency.first_message {
+        shown.push(("first message", first_message));
+    }
+    let mut is_marked = false;
+    for (name, percentiles) in shown {
+        is_marked |= percentiles.count > 0 && !percentiles.unreliable.is_empty();
+        if percentiles.count > 0 {
+            row(out, name, percentiles)?;
+        }
+    }
+    if is_marked {
+        writeln!(
+            out,
+            "  * fewer than 10 values lie above it: chance decides it"
+        )?;
+    }
+    Ok(())
+}
+
+fn integrity(report: &Report, out: &mut String) -> fmt::Result {
+    let messages = &report.messages;
+    if report.mode == "idle" {
+        return writeln!(
+            out,
+            "integrity  {} pings answered · unsolicited {}",
+            format_count(report.connections.pings_answered),
+            format_count(messages.unsolicited)
+        );
+    }
+    let sum = if messages.adds_up { "✓" } else { "✗" };
+    writeln!(
+        out,
+        "integrity  lost {} · unanswered {} · dup {} · reordered {} · corrupt {} · unsolicited {} · \
+         sent {} = received + lost + in flight {sum}",
+        format_count(messages.lost),
+        format_count(messages.in_flight),
+        format_count(messages.duplicates),
+        format_count(messages.reordered),
+        format_count(messages.corrupt),
+        format_count(messages.unsolicited),
+        format_count(messages.sent),
+    )
+}
+
+fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
+    let mut parts = Vec::new();
+    let noun = if report.mode == "storm" {
+        "connection"
+    } else {
+        "message"
+    };
+    if let Some(server) = &report.server {
+        if let Some(ns) = server.cpu_ns_per_message {
+            parts.push(format!(
+                "server {} CPU per {noun}",
+                format_ns(ns.round() as u64)
+            ));
+        }
+        if let Some(rate) = server.messages_per_cpu_second.filter(|rate| *rate > 0.0) {
+            parts.push(format!(
+                "{} {noun}s per server CPU-second",
+                format_count(rate as u64)
+            ));
+        }
+        if let Some(bytes) = server
+            .rss_bytes_per_connection
+            .filter(|_| report.mode != "storm")
+        {
+            parts.push(format!(
+                "server {} RSS per connection",
+                format_size(bytes.max(0.0) as u64)
+            ));
+        }
+    }
+    if let Some(ns) = report.generator.cpu_ns_per_message {
+        parts.push(format!(
+            "generator {} CPU per {noun}",
+            format_ns(ns.round() as u64)
+        ));
+    }
+    if parts.is_empty() {
+        Ok(())
+    } else {
+        writeln!(out, "efficiency {}", parts.join(" · "))
+    }
+}

@@ -1,0 +1,444 @@
+//! A whole run: threads, phases, samples, and the result.
+//!
+//! The main thread owns the clock of the run: it waits until every thread has opened what it
+//! could, announces the window, samples CPU times at its edges and collects the sheets. Nothing
+//! here waits without a bound.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fanwire_reactor::host::{clock_source, local_ports, monotonic_ns, raise_fd_limit};
+use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, mailbox};
+
+use crate::config::{Config, Mode};
+use crate::gauges::{Gauges, Reading};
+use crate::host::{CpuSample, Memory, OwnThread, process_exists};
+use crate::model::{Measured, Report};
+use crate::opening;
+use crate::plan::Window;
+use crate::progress::Progress;
+use crate::storm::Storm;
+use crate::tally::Sheet;
+use crate::worker::{Command, Worker};
+
+/// Between the announcement of the window and its first message, so that all threads know it.
+const LEAD_NS: u64 = 20_000_000;
+/// How often the main thread looks up: signals, threads that ended early, progress.
+const LOOK_MS: u64 = 20;
+/// What a thread may take for counting and closing beyond the drain before it is given up.
+const PATIENCE_MS: u64 = 10_000;
+/// Descriptors a thread needs beside its connections: rings, doorbells, openings in progress.
+const FDS_PER_THREAD: u64 = 64;
+/// A spin budget that no run outlasts, in microseconds (an hour and eleven minutes of idleness).
+const SPIN_US: u32 = u32::MAX;
+
+/// What a thread tells the main thread.
+enum Notice {
+    /// The core runs.
+    Started {
+        backend: String,
+        own_thread: Option<OwnThread>,
+        thread: usize,
+    },
+    /// The core does not start.
+    Refused(String),
+    /// All connections that could be opened are open.
+    Opened,
+}
+
+/// One thread as the main thread sees it.
+struct Crew {
+    mail: MailSender<Command>,
+    join: JoinHandle<()>,
+    gauges: Arc<Gauges>,
+}
+
+/// Everything a run needs while it lasts.
+struct Run {
+    config: Arc<Config>,
+    crew: Vec<Crew>,
+    own_threads: Vec<Option<OwnThread>>,
+    notices: Receiver<Notice>,
+    sheets: Receiver<Sheet>,
+    measured: Measured,
+    is_interrupted: Arc<AtomicBool>,
+    progress: Progress,
+    /// Threads that have opened their connections.
+    opened: usize,
+}
+
+/// CPU times at one edge of the window.
+struct Edge {
+    at_ns: u64,
+    own_ns: Vec<Option<u64>>,
+    server: Option<CpuSample>,
+}
+
+/// Runs `config` and returns the judged result.
+///
+/// `is_interrupted` is set from outside when the run is to end early with a partial report.
+///
+/// # Errors
+/// What kept the run from starting, in one or two sentences with cause and cure.
+pub fn run(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, String> {
+    let notes = preflight(&config)?;
+    let memory_before = config.server_pid.and_then(Memory::of_process);
+    let config = Arc::new(config);
+    let mut run = start(&config, is_interrupted)?;
+    run.measured.notes = notes;
+    run.measured.clock_source = clock_source();
+    run.wait_started()?;
+    run.wait_opened()?;
+    run.measure(memory_before);
+    run.collect()?;
+    Ok(Report::new(&config, &run.measured))
+}
+
+/// Checks what would fail in the middle of the run. Returns remarks for the report.
+fn preflight(config: &Config) -> Result<Vec<String>, String> {
+    let mut notes = Vec::new();
+    if let Some(pid) = config.server_pid
+        && !process_exists(pid)
+    {
+        return Err(format!("--server-pid {pid}: there is no such process"));
+    }
+    let needed = u64::from(config.connections) + FDS_PER_THREAD * config.threads as u64 + 16;
+    if let Some(limit) = raise_fd_limit().soft
+        && limit < needed
+    {
+        return Err(format!(
+            "{} connections need {needed} open files, but the limit is {limit}; raise it \
+             (ulimit -n {needed}) or ask for fewer connections",
+            config.connections
+        ));
+    }
+    if let Some((first, last)) = local_ports()
+        && config.mode != Mode::Storm
+    {
+        let ports = u64::from(last.saturating_sub(first)) + 1;
+        let sources = config.sources.len().max(1) as u64;
+        if u64::from(config.connections) > ports * sources {
+            notes.push(format!(
+                "{} connections are more than {sources} source address(es) × {ports} ports \
+                 (net.ipv4.ip_local_port_range): pass --source with at least {} addresses",
+                config.connections,
+                u64::from(config.connections).div_ceil(ports)
+            ));
+        }
+    }
+    Ok(notes)
+}
+
+fn start(config: &Arc<Config>, is_interrupted: Arc<AtomicBool>) -> Result<Run, String> {
+    let (notice_sender, notices) = mpsc::channel();
+    let (sheet_sender, sheets) = mpsc::channel();
+    let mut crew = Vec::with_capacity(config.threads);
+    for thread in 0..config.threads {
+        let (mut senders, receiver) =
+            mailbox(1, 4).map_err(|error| format!("cannot create a mailbox: {error}"))?;
+        let mail = senders.pop().ok_or("a mailbox without a sender")?;
+        let gauges = Arc::new(Gauges::default());
+        let place = Place {
+            config: Arc::clone(config),
+            thread,
+            gauges: Arc::clone(&gauges),
+            notices: notice_sender.clone(),
+            sheets: sheet_sender.clone(),
+        };
+        let join = std::thread::Builder::new()
+            .name(format!("load-{thread}"))
+            .spawn(move || place.run(receiver))
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        crew.push(Crew { mail, join, gauges });
+    }
+    Ok(Run {
+        own_threads: vec![None; config.threads],
+        crew,
+        notices,
+        sheets,
+        measured: Measured {
+            backends: vec![String::new(); config.threads],
+            ..Measured::default()
+        },
+        is_interrupted,
+        progress: Progress::new(!config.quiet && std::io::stderr().is_terminal()),
+        config: Arc::clone(config),
+        opened: 0,
+    })
+}
+
+/// What a thread is given.
+struct Place {
+    config: Arc<Config>,
+    thread: usize,
+    gauges: Arc<Gauges>,
+    notices: Sender<Notice>,
+    sheets: Sender<Sheet>,
+}
+
+impl Place {
+    fn run(self, mail: MailReceiver<Command>) {
+        match self.config.mode {
+            Mode::Storm => self.run_storm(mail),
+            Mode::Echo | Mode::Idle => self.run_worker(mail),
+        }
+    }
+
+    /// The main thread reads notices for as long as it needs any; later ones have no reader.
+    fn tell(&self, notice: Notice) {
+        let _ = self.notices.send(notice);
+    }
+
+    fn build<A>(&self, mail: MailReceiver<Command>) -> Option<Core<A>>
+    where
+        A: Application<Mail = Command>,
+    {
+        match Core::build(&core_options(&self.config, self.thread), mail) {
+            Ok(core) => {
+                self.tell(Notice::Started {
+                    backend: core.backend().to_string(),
+                    own_thread: OwnThread::current(),
+                    thread: self.thread,
+                });
+                Some(core)
+            }
+            Err(error) => {
+                self.tell(Notice::Refused(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn run_worker(self, mail: MailReceiver<Command>) {
+        let Some(core) = self.build(mail) else { return };
+        let Place {
+            config,
+            thread,
+            gauges,
+            notices,
+            sheets,
+        } = self;
+        let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), sheets);
+        core.run(worker, async move |handle| {
+            let done = move || drop(notices.send(Notice::Opened));
+            opening::start(&config, thread, &gauges, handle, done);
+        });
+    }
+
+    fn run_storm(self, mail: MailReceiver<Command>) {
+        let Some(core) = self.build(mail) else { return };
+        let Place {
+            config,
+            thread,
+            gauges,
+            notices,
+            sheets,
+        } = self;
+        let storm = Storm::new(config, thread, gauges, sheets);
+        core.run(storm, async move |handle| {
+            Storm::start(&handle);
+            drop(notices.send(Notice::Opened));
+        });
+    }
+}
+
+/// Unsent bytes of one connection that the reactor may keep: a server that stops reading in an
+/// open loop is waited for, and what it is owed is bounded here.
+const BACKLOG_BYTES_MIN: usize = 64 << 20;
+
+fn core_options(config: &Config, thread: usize) -> CoreOptions {
+    let frame_size = config.message_size + 14;
+    CoreOptions {
+        processor: config.cpus.get(thread % config.cpus.len().max(1)).copied(),
+        backend: config.backend,
+        spin_us: if config.spin { SPIN_US } else { 0 },
+        backlog_bytes_max: BACKLOG_BYTES_MIN.max(2 * frame_size * config.in_flight as usize),
+        ..CoreOptions::default()
+    }
+}
+
+impl Run {
+    fn wait_started(&mut self) -> Result<(), String> {
+        for _ in 0..self.crew.len() {
+            match self
+                .notices
+                .recv_timeout(Duration::from_millis(PATIENCE_MS))
+            {
+                Ok(Notice::Started {
+                    backend,
+                    own_thread,
+                    thread,
+                }) => {
+                    self.measured.backends[thread] = backend;
+                    self.own_threads[thread] = own_thread;
+                }
+                Ok(Notice::Refused(reason)) => return Err(reason),
+                // A fast thread may have opened everything before a slow one started.
+                Ok(Notice::Opened) => self.opened += 1,
+                Err(_) => return Err("a thread of the generator did not start".into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
+    fn reading(&self) -> Reading {
+        let mut sum = Reading::default();
+        for crew in &self.crew {
+            let reading = crew.gauges.read();
+            sum.received += reading.received;
+            sum.open += reading.open;
+            sum.failed += reading.failed;
+        }
+        sum
+    }
+
+    /// Every attempt has a deadline and their number is fixed, so this ends.
+    fn wait_opened(&mut self) -> Result<(), String> {
+        while self.opened < self.crew.len() {
+            match self.notices.recv_timeout(Duration::from_millis(LOOK_MS)) {
+                Ok(Notice::Opened) => self.opened += 1,
+                Ok(Notice::Started { .. } | Notice::Refused(_)) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.has_dead_thread() {
+                        return Err("a thread of the generator ended while connecting".into());
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the generator's threads ended while connecting".into());
+                }
+            }
+            if self.is_interrupted() {
+                self.crew.iter().for_each(|crew| crew.gauges.give_up());
+            }
+            self.progress
+                .opening(self.reading(), self.config.connections);
+        }
+        Ok(())
+    }
+
+    fn has_dead_thread(&self) -> bool {
+        self.crew.iter().any(|crew| crew.join.is_finished())
+    }
+
+    /// Announces the window, samples at its edges, ends it early when there is a reason.
+    fn measure(&mut self, memory_before: Option<Memory>) {
+        let is_hopeless = self.config.mode != Mode::Storm && self.reading().open == 0;
+        if is_hopeless || self.is_interrupted() {
+            self.measured.is_interrupted = self.is_interrupted();
+            self.command(Command::Stop);
+            return;
+        }
+        let start_ns = monotonic_ns() + LEAD_NS;
+        let measure_from_ns = start_ns + self.config.warmup_ns;
+        let until_ns = measure_from_ns + self.config.duration_ns;
+        let window = Window {
+            start_ns,
+            measure_from_ns,
+            until_ns,
+        };
+        self.command(Command::Begin(window));
+        let is_whole = self.wait_until(measure_from_ns);
+        let begin = self.edge();
+        if let Some(before) = memory_before
+            && let Some(pid) = self.config.server_pid
+            && let Some(open) = Memory::of_process(pid)
+        {
+            self.measured.server_memory = Some([before, open]);
+            self.measured.open_at_sample = self.reading().open;
+        }
+        let is_whole = is_whole && self.wait_until(until_ns);
+        let end = self.edge();
+        self.measured.is_interrupted = self.is_interrupted();
+        if is_whole {
+            self.measured.measured_ns = window.measured_ns();
+        } else {
+            self.command(Command::Stop);
+            self.measured.measured_ns = end.at_ns.saturating_sub(measure_from_ns);
+        }
+        self.compare(&begin, &end);
+    }
+
+    fn command(&mut self, command: Command) {
+        for crew in &mut self.crew {
+            // Full only if the thread has not looked for four commands: then it is dead, and
+            // collecting its sheet will say so.
+            let _ = crew.mail.send(command);
+        }
+    }
+
+    fn edge(&self) -> Edge {
+        Edge {
+            at_ns: monotonic_ns(),
+            own_ns: self
+                .own_threads
+                .iter()
+                .map(|thread| thread.as_ref().and_then(OwnThread::cpu_ns))
+                .collect(),
+            server: self.config.server_pid.and_then(CpuSample::of_process),
+        }
+    }
+
+    fn compare(&mut self, begin: &Edge, end: &Edge) {
+        // Sampling takes microseconds and the window is seconds; the figures are still put on
+        // the time between the samples, not on the nominal window.
+        let sampled_ns = end.at_ns.saturating_sub(begin.at_ns).max(1);
+        let scale = self.measured.measured_ns as f64 / sampled_ns as f64;
+        let scaled = |ns: u64| (ns as f64 * scale) as u64;
+        self.measured.generator_cpu_ns = begin
+            .own_ns
+            .iter()
+            .zip(&end.own_ns)
+            .filter_map(|(begin, end)| Some(scaled(end.as_ref()?.saturating_sub(*begin.as_ref()?))))
+            .collect();
+        if let (Some(begin), Some(end)) = (&begin.server, &end.server) {
+            let mut used = end.since(begin);
+            used.total_ns = scaled(used.total_ns);
+            used.busiest_ns = scaled(used.busiest_ns);
+            self.measured.server_cpu = Some(used);
+        }
+    }
+
+    /// False when the run is to end before `at_ns`.
+    fn wait_until(&mut self, at_ns: u64) -> bool {
+        loop {
+            let left_ns = at_ns.saturating_sub(monotonic_ns());
+            if left_ns == 0 {
+                return true;
+            }
+            if self.is_interrupted() || self.crew.iter().all(|crew| crew.join.is_finished()) {
+                return false;
+            }
+            let nap = Duration::from_nanos(left_ns).min(Duration::from_millis(LOOK_MS));
+            std::thread::sleep(nap);
+            let reading = self.reading();
+            self.progress.running(self.config.mode, reading, left_ns);
+        }
+    }
+
+    /// Takes the sheets of all threads and lets the threads end.
+    fn collect(&mut self) -> Result<(), String> {
+        let patience = Duration::from_millis(self.config.drain_ms + PATIENCE_MS);
+        let deadline = Instant::now() + patience;
+        for _ in 0..self.crew.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let sheet = self.sheets.recv_timeout(left).map_err(|_| {
+                self.progress.end();
+                "a thread of the generator ended without a result; please report this"
+            })?;
+            self.measured.sheet.add(&sheet);
+        }
+        self.progress.end();
+        while Instant::now() < deadline && self.crew.iter().any(|crew| !crew.join.is_finished()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! What a thread counted and timed. Sheets of several threads (later: processes) add up.
+//!
+//! Owns counters, error kinds and histograms, and the identity that they must satisfy. Draws no
+//! conclusion: that is `verdict`'s.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+/// Largest latency that is told apart: an hour. Above it a value counts as an hour.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+/// Three significant digits: a printed percentile is at most 0.1 % off.
+const DIGITS: u8 = 3;
+
+/// A latency histogram in nanoseconds. It never fails, and takes memory (270 KiB) with the first
+/// value only.
+#[derive(Clone, Debug, Default)]
+pub struct Latency(Option<Histogram<u64>>);
+
+/// The bounds are constants that satisfy the constructor (low of at least 1, high of at least twice
+/// that, at most 5 digits), so this is always `Some`.
+fn empty_histogram() -> Option<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, DIGITS).ok()
+}
+
+impl Latency {
+    /// Counts one value.
+    #[inline]
+    pub fn record(&mut self, ns: u64) {
+        if self.0.is_none() {
+            self.0 = empty_histogram();
+        }
+        if let Some(histogram) = &mut self.0 {
+            histogram.saturating_record(ns);
+        }
+    }
+
+    /// Adds the counts of another histogram.
+    pub fn add(&mut self, other: &Latency) {
+        let Some(theirs) = &other.0 else { return };
+        match &mut self.0 {
+            None => self.0 = Some(theirs.clone()),
+            Some(mine) => {
+                // Both sides have the same constant bounds, so nothing can be out of range.
+                let added = mine.add(theirs);
+                debug_assert!(added.is_ok(), "histograms have the same bounds");
+            }
+        }
+    }
+
+    /// How many values were counted.
+    pub fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// The value that `quantile` (0 to 1) of all values do not exceed; 0 when nothing was counted.
+    pub fn quantile(&self, quantile: f64) -> u64 {
+        let value = |histogram: &Histogram<u64>| histogram.value_at_quantile(quantile);
+        self.0.as_ref().map_or(0, value).min(self.max())
+    }
+
+    /// The largest value, 0 when nothing was counted.
+    pub fn max(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::max)
+    }
+
+    /// The arithmetic mean, 0 when nothing was counted.
+    pub fn mean(&self) -> f64 {
+        self.0.as_ref().map_or(0.0, Histogram::mean)
+    }
+}
+
+/// One kind of failure: how often, and what the first one said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// Occurrences.
+    pub count: u64,
+    /// A sentence about the first of them.
+    pub example: String,
+}
+
+/// Plain counters of one thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages handed to sockets, warm-up included.
+    pub sent: u64,
+    /// Replies that answered a message for the first time, corrupt ones included.
+    pub received: u64,
+    /// Messages whose reply can no longer come: overtaken, or their connection ended.
+    pub lost: u64,
+    /// Messages unanswered at the end of the drain on connections still open.
+    pub in_flight: u64,
+    /// Replies received inside the measured window.
+    pub received_measured: u64,
+    /// Messages handed to sockets inside the measured window.
+    pub sent_measured: u64,
+    /// Messages that were due but could not be sent: connection gone or `in_flight_max` reached.
+    pub unsent: u64,
+    /// Replies to a message that had been answered before.
+    pub duplicates: u64,
+    /// Replies that came after the reply to a younger message.
+    pub reordered: u64,
+    /// Replies with a wrong byte, length or kind. Part of `received`.
+    pub corrupt: u64,
+    /// Messages that no connection asked for.
+    pub unsolicited: u64,
+    /// Pings answered.
+    pub pings: u64,
+    /// Payload bytes of received messages.
+    pub payload_bytes_received: u64,
+
+    /// Connections that were to be opened (storm: attempts begun).
+    pub asked: u64,
+    /// TCP connections established.
+    pub open: u64,
+    /// Opening handshakes completed.
+    pub upgraded: u64,
+    /// Connections that got at least one right reply.
+    pub served: u64,
+    /// Connections still open at the end of the measurement.
+    pub alive: u64,
+    /// Open connections with a message unanswered at the end of the drain.
+    pub stalled: u64,
+    /// Storm: whole cycles completed inside the measured window.
+    pub cycles_measured: u64,
+    /// Storm: whole cycles completed.
+    pub cycles: u64,
+
+    /// Failures by kind.
+    pub failures: BTreeMap<String, Failure>,
+    /// Status codes of close frames that servers sent before we asked them to.
+    pub close_codes: BTreeMap<u16, u64>,
+}
+
+impl Tally {
+    /// Counts a failure of a kind; only the first one pays for its description.
+    pub fn fail(&mut self, kind: &str, describe: impl FnOnce() -> String) {
+        self.fail_many(kind, 1, describe);
+    }
+
+    /// Counts several failures of a kind.
+    pub fn fail_many(&mut self, kind: &str, count: u64, describe: impl FnOnce() -> String) {
+        if let Some(failure) = self.failures.get_mut(kind) {
+            failure.count += count;
+        } else {
+            self.failures.insert(
+                kind.to_owned(),
+                Failure {
+                    count,
+                    example: describe(),
+                },
+            );
+        }
+    }
+
+    /// `sent = received + lost + in flight`, each side counted on its own.
+    pub fn identity_holds(&self) -> bool {
+        self.sent == self.received + self.lost + self.in_flight
+    }
+
+    /// Adds the counters of another thread.
+    pub fn add(&mut self, other: &Tally) {
+        let Tally {
+            sent,
+            received,
+            lost,
+            in_flight,
+            received_measured,
+            sent_measured,
+            unsent,
+            duplicates,
+            reordered,
+            corrupt,
+            unsolicited,
+            pings,
+            payload_bytes_received,
+            asked,
+            open,
+            upgraded,
+            served,
+            alive,
+            stalled,
+            cycles_measured,
+            cycles,
+            failures,
+            close_codes,
+        } = other;
+        self.sent += sent;
+        self.received += received;
+        self.lost += lost;
+        self.in_flight += in_flight;
+        self.received_measured += received_measured;
+        self.sent_measured += sent_measured;
+        self.unsent += unsent;
+        self.duplicates += duplicates;
+        self.reordered += reordered;
+        self.corrupt += corrupt;
+        self.unsolicited += unsolicited;
+        self.pings += pings;
+        self.payload_bytes_received += payload_bytes_received;
+        self.asked += asked;
+        self.open += open;
+        self.upgraded += upgraded;
+        self.served += served;
+        self.alive += alive;
+        self.stalled += stalled;
+        self.cycles_measured += cycles_measured;
+        self.cycles += cycles;
+        for (kind, failure) in failures {
+            let entry = self.failures.entry(kind.clone()).or_default();
+            entry.count += failure.count;
+            if entry.example.is_empty() {
+                entry.example.clone_from(&failure.example);
+            }
+        }
+        for (code, count) in close_codes {
+            *self.close_codes.entry(*code).or_default() += count;
+        }
+    }
+}
+
+/// Everything one thread brings home.
+#[derive(Clone, Debug, Default)]
+pub struct Sheet {
+    /// Counters.
+    pub tally: Tally,
+    /// Latency from the intended send time, first and second half of the measured window.
+    pub response_halves: [Latency; 2],
+    /// Latency from the actual send time; stays empty in a closed loop, where it is the same.
+    pub service: Latency,
+    /// How late messages were handed to their sockets.
+    pub late: Latency,
+    /// TCP connect.
+    pub connect: Latency,
+    /// Opening handshake: request written to response complete.
+    pub upgrade: Latency,
+    /// Storm: first message sent to its reply.
+    pub first_message: Latency,
+}
+
+impl Sheet {
+    /// Adds the sheet of another thread.
+    pub fn add(&mut self, other: &Sheet) {
+        self.tally.add(&other.tally);
+        for (mine, theirs) in self.response_halves.iter_mut().zip(&other.response_halves) {
+            mine.add(theirs);
+        }
+        self.service.add(&other.service);
+        self.late.add(&other.late);
+        self.connect.add(&other.connect);
+        self.upgrade.add(&other.upgrade);
+        self.first_message.add(&other.first_message);
+    }
+
+    /// Response latency of the whole measured window.
+    pub fn response(&self) -> Latency {
+        let mut whole = self.response_halves[0].clone();
+        whole.add(&self.response_halves[1]);
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_equals_recording_in_one_place() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let (mut whole, mut parts) = (Latency::default(), [Latency::default(), Latency::default()]);
+        for number in 0..10_000 {
+            let value = random.u64(1..5_000_000_000);
+            whole.record(value);
+            parts[number % 2].record(value);
+        }
+        let mut merged = Latency::default();
+        for part in &parts {
+            merged.add(part);
+        }
+        for quantile in [0.0, 0.5, 0.9, 0.99, 0.999, 1.0] {
+            assert_eq!(merged.quantile(quantile), whole.quantile(quantile));
+        }
+        assert_eq!((merged.count(), merged.max()), (whole.count(), whole.max()));
+    }
+
+    #[test]
+    fn three_digits() {
+        let mut latency = Latency::default();
+        latency.record(1_234_567);
+        let read = latency.quantile(0.5);
+        assert!(read.abs_diff(1_234_567) * 1_000 <= 1_234_567, "{read}");
+        latency.record(u64::MAX);
+        assert!(latency.max() >= LATENCY_MAX_NS);
+        assert_eq!(Latency::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn tallies_add_up() {
+        let mut left = Tally {
+            sent: 3,
+            received: 2,
+            lost: 1,
+            ..Tally::default()
+        };
+        left.fail("a", || "first".into());
+        let mut right = Tally {
+            sent: 2,
+            received: 1,
+            in_flight: 1,
+            ..Tally::default()
+        };
+        right.fail("a", || "second".into());
+        right.fail("a", || "third".into());
+        right.close_codes.insert(1001, 4);
+        assert!(left.identity_holds() && right.identity_holds());
+        left.add(&right);
+        assert!(left.identity_holds());
+        assert_eq!(
+            left.failures["a"],
+            Failure {
+                count: 3,
+                example: "first".into()
+            }
+        );
+        assert_eq!(left.close_codes[&1001], 4);
+        left.lost += 1;
+        assert!(!left.identity_holds());
+    }
+}

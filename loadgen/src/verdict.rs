@@ -1,0 +1,602 @@
+//! Whether a measurement can be believed. A pure function from evidence to verdict.
+//!
+//! Owns the rules and their thresholds. It prints nothing and measures nothing, so that every rule
+//! has a test with plain numbers.
+
+use serde::Serialize;
+
+use crate::config::Mode;
+use crate::quantity::{format_count, format_ns};
+
+/// The first word of every report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Nothing speaks against the numbers.
+    Valid,
+    /// Read the reasons before quoting the numbers.
+    Suspect,
+    /// Do not quote the numbers.
+    Invalid,
+}
+
+impl Verdict {
+    /// The word itself.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Valid => "VALID",
+            Verdict::Suspect => "SUSPECT",
+            Verdict::Invalid => "INVALID",
+        }
+    }
+}
+
+/// What kept the rate from being higher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limiter {
+    /// The server's busiest thread had no time left.
+    Server,
+    /// A thread of the generator had no time left.
+    Generator,
+    /// The schedule: more was not asked for.
+    Schedule,
+    /// Neither was busy, or nobody looked (`--server-pid` absent).
+    Unknown,
+}
+
+/// Above this share of a CPU a thread counts as the bottleneck.
+pub const GENERATOR_BUSY: f64 = 0.95;
+/// Above this share a generator thread has too little slack to be trusted blindly.
+pub const GENERATOR_WARM: f64 = 0.80;
+/// From this share on the server's busiest thread counts as saturated.
+pub const SERVER_BUSY: f64 = 0.97;
+/// An open loop must achieve this share of its target.
+pub const ACHIEVED_MIN: f64 = 0.98;
+/// Late sends up to this are accepted whatever the latency.
+pub const LATE_FLOOR_NS: u64 = 100_000;
+/// Medians of both halves may differ by this share.
+pub const STATIONARY_MAX: f64 = 0.10;
+/// Largest relative distance between concurrency and throughput times latency in a closed loop.
+pub const LITTLE_MAX: f64 = 0.05;
+/// Fewer messages than this per half say nothing about stationarity.
+const HALF_COUNT_MIN: u64 = 1_000;
+
+/// What the rules look at.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// Which job.
+    pub mode: Mode,
+    /// Sends by schedule.
+    pub is_open_loop: bool,
+    /// Threads never sleep, so that their CPU share says nothing.
+    pub spin: bool,
+    /// Connections asked for; storm: attempts.
+    pub asked: u64,
+    /// Opening handshakes completed; storm: whole cycles.
+    pub upgraded: u64,
+    /// Open at the end.
+    pub alive: u64,
+    /// Open at the end with an unanswered message.
+    pub stalled: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// First replies.
+    pub received: u64,
+    /// Replies that cannot come any more.
+    pub lost: u64,
+    /// Unanswered after the drain.
+    pub in_flight: u64,
+    /// Due but not sent.
+    pub unsent: u64,
+    /// Repeated replies.
+    pub duplicates: u64,
+    /// Replies out of order.
+    pub reordered: u64,
+    /// Wrong replies.
+    pub corrupt: u64,
+    /// Messages nobody asked for.
+    pub unsolicited: u64,
+    /// How long the drain waited.
+    pub drain_ns: u64,
+    /// Asked rate.
+    pub target_per_second: Option<f64>,
+    /// Replies (storm: cycles) per second in the window.
+    pub achieved_per_second: f64,
+    /// CPU share of the busiest generator thread.
+    pub generator_cpu_share: Option<f64>,
+    /// CPU share of the server's busiest thread.
+    pub server_busy_share: Option<f64>,
+    /// 99th percentile of how late messages were sent (open loop).
+    pub late_p99_ns: u64,
+    /// Median response.
+    pub response_p50_ns: u64,
+    /// (count, median) of the first and the second half.
+    pub halves: [(u64, u64); 2],
+    /// Closed loop: |concurrency − throughput × mean latency| / concurrency.
+    pub little_residual: Option<f64>,
+    /// The kernel's clock source, where it could be read.
+    pub clock_source: Option<String>,
+    /// Stopped by a signal before the end.
+    pub is_interrupted: bool,
+}
+
+/// A verdict and the sentences behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The worst of all reasons.
+    pub verdict: Verdict,
+    /// Each with its weight, worst first.
+    pub reasons: Vec<(Verdict, String)>,
+    /// What kept the rate from being higher.
+    pub limiter: Limiter,
+}
+
+/// Applies all rules.
+pub fn judge(evidence: &Evidence) -> Judgement {
+    let mut reasons = Vec::new();
+    let limiter = limiter(evidence);
+    connection_rules(evidence, &mut reasons);
+    integrity_rules(evidence, &mut reasons);
+    generator_rules(evidence, limiter, &mut reasons);
+    measurement_rules(evidence, &mut reasons);
+    reasons.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    let verdict = reasons
+        .first()
+        .map_or(Verdict::Valid, |(weight, _)| *weight);
+    Judgement {
+        verdict,
+        reasons,
+        limiter,
+    }
+}
+
+fn limiter(evidence: &Evidence) -> Limiter {
+    let is_server_busy = evidence
+        .server_busy_share
+        .is_some_and(|share| share >= SERVER_BUSY);
+    let is_generator_busy = !evidence.spin
+        && evidence
+            .generator_cpu_share
+            .is_some_and(|share| share > GENERATOR_BUSY);
+    let is_on_target = evidence
+        .target_per_second
+        .is_some_and(|target| evidence.achieved_per_second >= target * ACHIEVED_MIN);
+    if is_server_busy {
+        Limiter::Server
+    } else if is_generator_busy {
+        Limiter::Generator
+    } else if is_on_target || evidence.mode == Mode::Idle {
+        Limiter::Schedule
+    } else {
+        Limiter::Unknown
+    }
+}
+
+type Reasons = Vec<(Verdict, String)>;
+
+fn connection_rules(evidence: &Evidence, reasons: &mut Reasons) {
+    let failed = evidence.asked.saturating_sub(evidence.upgraded);
+    if failed > 0 {
+        let noun = if evidence.mode == Mode::Storm {
+            "attempts"
+        } else {
+            "connections"
+        };
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "{} of {} {noun} failed; see errors",
+                format_count(failed),
+                format_count(evidence.asked)
+            ),
+        ));
+    }
+    let dropped = evidence.upgraded.saturating_sub(evidence.alive);
+    if evidence.mode != Mode::Storm && dropped > 0 {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "{} of {} connections ended before the run did",
+                format_count(dropped),
+                format_count(evidence.upgraded)
+            ),
+        ));
+    }
+    if evidence.is_interrupted {
+        reasons.push((
+            Verdict::Suspect,
+            "interrupted: the report covers a part of the run".into(),
+        ));
+    }
+}
+
+fn integrity_rules(evidence: &Evidence, reasons: &mut Reasons) {
+    let mut count = |weight, count: u64, what: String| {
+        if count > 0 {
+            reasons.push((weight, format!("{} {what}", format_count(count))));
+        }
+    };
+    count(
+        Verdict::Invalid,
+        evidence.corrupt,
+        "replies were corrupt (another byte, length or kind than was sent)".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.lost,
+        "messages were lost: no reply can come any more".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.in_flight,
+        format!(
+            "messages on {} connections were still unanswered {} after the last was sent",
+            format_count(evidence.stalled),
+            format_ns(evidence.drain_ns)
+        ),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.duplicates,
+        "replies came twice".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.unsolicited,
+        "messages arrived that no connection had sent".into(),
+    );
+    count(
+        Verdict::Suspect,
+        evidence.reordered,
+        "replies came out of order".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.unsent,
+        "messages were due but could not be sent (connection gone, or 65,536 unanswered)".into(),
+    );
+    if evidence.sent != evidence.received + evidence.lost + evidence.in_flight {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "the counters do not add up: sent {} is not received {} + lost {} + in flight {}; \
+                 this is a fault of the generator, please report it",
+                evidence.sent, evidence.received, evidence.lost, evidence.in_flight
+            ),
+        ));
+    }
+    if evidence.mode != Mode::Idle && evidence.received == 0 {
+        reasons.push((
+            Verdict::Invalid,
+            "nothing was answered, so nothing was measured".into(),
+        ));
+    }
+}
+
+fn generator_rules(evidence: &Evidence, limiter: Limiter, reasons: &mut Reasons) {
+    if let Some(target) = evidence.target_per_second
+        && evidence.achieved_per_second < target * ACHIEVED_MIN
+    {
+        let shares = format!(
+            "achieved {:.0}/s, {:.1} % of the {:.0}/s asked for",
+            evidence.achieved_per_second,
+            100.0 * evidence.achieved_per_second / target,
+            target
+        );
+        reasons.push(if limiter == Limiter::Server {
+            (
+                Verdict::Suspect,
+                format!("{shares}: the server was saturated"),
+            )
+        } else {
+            (
+                Verdict::Invalid,
+                format!("{shares}, and the server was not known to be the limit"),
+            )
+        });
+    }
+    let late_max = LATE_FLOOR_NS.max(evidence.response_p50_ns / 10);
+    if evidence.is_open_loop && evidence.late_p99_ns > late_max {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "1 % of the messages were sent {} or more late (limit {}): the generator was not \
+                 on time; use --spin, fewer connections per thread, or a lower rate",
+                format_ns(evidence.late_p99_ns),
+                format_ns(late_max)
+            ),
+        ));
+    }
+    let (false, Some(share)) = (evidence.spin, evidence.generator_cpu_share) else {
+        return;
+    };
+    let percent = share * 100.0;
+    if share > GENERATOR_BUSY {
+        match evidence.server_busy_share {
+            Some(server) if server >= SERVER_BUSY => {}
+            Some(server) => reasons.push((
+                Verdict::Invalid,
+                format!(
+                    "the generator was the bottleneck: its busiest thread used {percent:.0} % of a \
+                     CPU while the server's used {:.0} %; add threads (-t) or CPUs",
+                    server * 100.0
+                ),
+            )),
+            None if evidence.is_open_loop => reasons.push((
+                Verdict::Invalid,
+                format!(
+                    "the generator used {percent:.0} % of a CPU and may have been the bottleneck; \
+                     add threads (-t), or pass --server-pid to show that the server was busier"
+                ),
+            )),
+            None => reasons.push((
+                Verdict::Suspect,
+                format!(
+                    "the generator used {percent:.0} % of a CPU and may have been the bottleneck; \
+                     pass --server-pid to settle it"
+                ),
+            )),
+        }
+    } else if share > GENERATOR_WARM && limiter != Limiter::Server {
+        reasons.push((
+            Verdict::Suspect,
+            format!(
+                "the generator used {percent:.0} % of a CPU: above 80 % its own queueing shows"
+            ),
+        ));
+    }
+}
+
+fn measurement_rules(evidence: &Evidence, reasons: &mut Reasons) {
+    if let Some(source) = &evidence.clock_source
+        && !TRUSTED_CLOCKS.contains(&source.as_str())
+    {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "the kernel's clock source is '{source}': reading it is slow and coarse; use a \
+                 host where it is one of {}",
+                TRUSTED_CLOCKS.join(", ")
+            ),
+        ));
+    }
+    let [(first_count, first), (second_count, second)] = evidence.halves;
+    if first_count >= HALF_COUNT_MIN && second_count >= HALF_COUNT_MIN {
+        let change = (second as f64 - first as f64) / (first.max(1) as f64);
+        if change.abs() > STATIONARY_MAX {
+            reasons.push((
+                Verdict::Suspect,
+                format!(
+                    "not stationary: the median went from {} in the first half to {} in the \
+                     second; warm up longer (-w) or measure longer (-d)",
+                    format_ns(first),
+                    format_ns(second)
+                ),
+            ));
+        }
+    }
+    if let Some(residual) = evidence.little_residual
+        && residual > LITTLE_MAX
+    {
+        reasons.push((
+            Verdict::Suspect,
+            format!(
+                "throughput times latency is {:.0} % off the concurrency (Little's law): some \
+                 connections were not working all the time",
+                residual * 100.0
+            ),
+        ));
+    }
+}
+
+/// Clock sources that are read without a system call and tick in nanoseconds.
+const TRUSTED_CLOCKS: [&str; 4] = [
+    "tsc",
+    "kvm-clock",
+    "hyperv_clocksource_tsc_page",
+    "arch_sys_counter",
+];
+
+/// The exit code that goes with a report (0, 1, 4 or 130; the stable list is in `--help`).
+pub fn exit_code(evidence: &Evidence, verdict: Verdict) -> u8 {
+    let is_empty =
+        evidence.upgraded == 0 || (evidence.mode != Mode::Idle && evidence.received == 0);
+    if evidence.is_interrupted {
+        130
+    } else if is_empty {
+        1
+    } else if verdict == Verdict::Invalid {
+        4
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean() -> Evidence {
+        Evidence {
+            mode: Mode::Echo,
+            is_open_loop: false,
+            spin: false,
+            asked: 10,
+            upgraded: 10,
+            alive: 10,
+            stalled: 0,
+            sent: 10_000,
+            received: 10_000,
+            lost: 0,
+            in_flight: 0,
+            unsent: 0,
+            duplicates: 0,
+            reordered: 0,
+            corrupt: 0,
+            unsolicited: 0,
+            drain_ns: 2_000_000_000,
+            target_per_second: None,
+            achieved_per_second: 1_000.0,
+            generator_cpu_share: Some(0.5),
+            server_busy_share: None,
+            late_p99_ns: 0,
+            response_p50_ns: 80_000,
+            halves: [(5_000, 80_000), (5_000, 81_000)],
+            little_residual: Some(0.001),
+            clock_source: Some("tsc".into()),
+            is_interrupted: false,
+        }
+    }
+
+    fn expect(change: impl FnOnce(&mut Evidence), verdict: Verdict, word: &str) {
+        let mut evidence = clean();
+        change(&mut evidence);
+        let judgement = judge(&evidence);
+        assert_eq!(judgement.verdict, verdict, "{judgement:?}");
+        assert!(
+            word.is_empty()
+                || judgement
+                    .reasons
+                    .iter()
+                    .any(|(_, text)| text.contains(word)),
+            "{word:?} in {judgement:?}"
+        );
+    }
+
+    #[test]
+    fn a_clean_run_is_valid() {
+        assert_eq!(
+            judge(&clean()),
+            Judgement {
+                verdict: Verdict::Valid,
+                reasons: vec![],
+                limiter: Limiter::Unknown
+            }
+        );
+        assert_eq!(exit_code(&clean(), Verdict::Valid), 0);
+    }
+
+    #[test]
+    fn connections_and_integrity() {
+        use Verdict::{Invalid, Suspect};
+        expect(
+            |evidence| evidence.asked = 11,
+            Invalid,
+            "1 of 11 connections failed",
+        );
+        expect(|evidence| evidence.alive = 9, Invalid, "ended before");
+        expect(|evidence| evidence.corrupt = 1, Invalid, "corrupt");
+        expect(|evidence| evidence.duplicates = 1, Invalid, "twice");
+        expect(
+            |evidence| evidence.unsolicited = 1,
+            Invalid,
+            "no connection had sent",
+        );
+        expect(|evidence| evidence.unsent = 1, Invalid, "could not be sent");
+        expect(|evidence| evidence.reordered = 1, Suspect, "out of order");
+        expect(|evidence| evidence.sent += 1, Invalid, "do not add up");
+        let lose = |evidence: &mut Evidence| {
+            evidence.lost = 2;
+            evidence.received -= 2;
+        };
+        expect(lose, Invalid, "2 messages were lost");
+        let stall = |evidence: &mut Evidence| {
+            evidence.in_flight = 3;
+            evidence.stalled = 2;
+            evidence.received -= 3;
+        };
+        expect(
+            stall,
+            Invalid,
+            "on 2 connections were still unanswered 2.00s after",
+        );
+    }
+
+    #[test]
+    fn the_generator_as_bottleneck() {
+        use Verdict::{Invalid, Suspect, Valid};
+        let at = |generator: f64, server: Option<f64>| {
+            move |evidence: &mut Evidence| {
+                evidence.generator_cpu_share = Some(generator);
+                evidence.server_busy_share = server;
+            }
+        };
+        expect(at(0.99, Some(0.98)), Valid, "");
+        expect(
+            at(0.99, Some(0.60)),
+            Invalid,
+            "the generator was the bottleneck",
+        );
+        expect(at(0.99, None), Suspect, "--server-pid");
+        expect(at(0.85, None), Suspect, "80 %");
+        expect(at(0.85, Some(0.99)), Valid, "");
+        let spinning = |evidence: &mut Evidence| {
+            evidence.spin = true;
+            evidence.generator_cpu_share = Some(1.0);
+        };
+        expect(spinning, Valid, "");
+    }
+
+    #[test]
+    fn open_loop_rules() {
+        use Verdict::{Invalid, Suspect, Valid};
+        let open = |achieved: f64, late_ns: u64, p50_ns: u64, server: Option<f64>| {
+            move |evidence: &mut Evidence| {
+                evidence.is_open_loop = true;
+                evidence.little_residual = None;
+                evidence.target_per_second = Some(1_000.0);
+                evidence.achieved_per_second = achieved;
+                evidence.late_p99_ns = late_ns;
+                evidence.response_p50_ns = p50_ns;
+                evidence.server_busy_share = server;
+            }
+        };
+        expect(open(999.0, 50_000, 80_000, None), Valid, "");
+        expect(open(970.0, 50_000, 80_000, None), Invalid, "97.0 %");
+        expect(
+            open(970.0, 50_000, 80_000, Some(0.99)),
+            Suspect,
+            "saturated",
+        );
+        expect(open(999.0, 150_000, 80_000, None), Invalid, "late");
+        expect(open(999.0, 150_000, 2_000_000, None), Valid, "");
+    }
+
+    #[test]
+    fn measurement_quality() {
+        use Verdict::{Invalid, Suspect, Valid};
+        expect(
+            |evidence| evidence.clock_source = Some("hpet".into()),
+            Invalid,
+            "hpet",
+        );
+        expect(|evidence| evidence.clock_source = None, Valid, "");
+        expect(
+            |evidence| evidence.halves[1].1 = 90_000,
+            Suspect,
+            "not stationary",
+        );
+        expect(|evidence| evidence.halves = [(10, 1), (10, 100)], Valid, "");
+        expect(
+            |evidence| evidence.little_residual = Some(0.2),
+            Suspect,
+            "Little",
+        );
+    }
+
+    #[test]
+    fn exit_codes() {
+        let mut evidence = clean();
+        assert_eq!(exit_code(&evidence, Verdict::Suspect), 0);
+        assert_eq!(exit_code(&evidence, Verdict::Invalid), 4);
+        evidence.received = 0;
+        assert_eq!(exit_code(&evidence, Verdict::Invalid), 1);
+        evidence.mode = Mode::Idle;
+        assert_eq!(exit_code(&evidence, Verdict::Valid), 0);
+        evidence.upgraded = 0;
+        assert_eq!(exit_code(&evidence, Verdict::Invalid), 1);
+        evidence.is_interrupted = true;
+        assert_eq!(exit_code(&evidence, Verdict::Invalid), 130);
+    }
+}

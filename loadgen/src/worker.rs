@@ -1,0 +1,464 @@
+//! Echo and idle on one core: the reactor application that drives this thread's connections.
+//!
+//! Owns the phases of a run (opening, running, draining, closing) and the moment at which every
+//! message is stamped. What is sent when comes from `plan`, what a reply means from `client`.
+//!
+//! Stamps: a message is stamped when it is written for the flush of its turn, a reply when the
+//! completion that carries it is handled, one clock read per completion. Both err on the side of
+//! the longer latency: what the generator itself takes between the two is never hidden.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use fanwire_protocol::{DeflateParameters, Workspace, WorkspaceLimits};
+use fanwire_reactor::{Application, Cause, Io, Token};
+
+use crate::client::{Client, Desk, Standing};
+use crate::config::{Config, Mode};
+use crate::gauges::Gauges;
+use crate::outstanding::Stamps;
+use crate::payload::Codec;
+use crate::plan::{Schedule, Window, permutation};
+use crate::table::Table;
+use crate::tally::Sheet;
+
+/// What the main thread tells a core.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    /// All threads have opened what they could: the load begins.
+    Begin(Window),
+    /// The run ends now.
+    Stop,
+}
+
+/// A connection whose opening handshake is complete.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// Its number in the whole run.
+    pub number: u32,
+    /// What was agreed on compression.
+    pub deflate: Option<DeflateParameters>,
+    /// Bytes that came with the response head.
+    pub first_bytes: Vec<u8>,
+}
+
+/// Messages sent before arrivals get their turn again, when the schedule is behind.
+const SENDS_PER_ALARM: usize = 512;
+/// How long servers have for the closing handshake at the end; nothing is measured then.
+const CLOSING_NS: u64 = 1_000_000_000;
+/// How long a server that has closed a connection has to end it.
+const SERVER_CLOSE_MS: u64 = 1_000;
+
+/// Which part of the run this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Connections are being opened.
+    Opening,
+    /// Load.
+    Running,
+    /// The last replies are awaited.
+    Draining,
+    /// Everything is counted; closing handshakes.
+    Closing,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Seat {
+    client: Client,
+    /// Place in the order of sending.
+    position: u32,
+    /// Why it ends has been counted.
+    is_explained: bool,
+}
+
+/// The application of one core.
+pub struct Worker {
+    config: Arc<Config>,
+    thread: usize,
+    desk: Desk,
+    workspace: Workspace,
+    seats: Table<Seat>,
+    /// Tokens in order of opening; `None` where the connection has ended.
+    positions: Vec<Option<Token>>,
+    /// Open loop: the order in which connections take their turn.
+    order: Vec<u32>,
+    schedule: Option<Schedule>,
+    phase: Phase,
+    /// Pongs and close frames of the call in progress.
+    scratch: Vec<u8>,
+    gauges: Arc<Gauges>,
+    /// Takes the sheet at the end.
+    results: Sender<Sheet>,
+}
+
+impl Worker {
+    /// The application of thread `thread` (0-based).
+    pub fn new(
+        config: Arc<Config>,
+        thread: usize,
+        gauges: Arc<Gauges>,
+        results: Sender<Sheet>,
+    ) -> Worker {
+        Worker {
+            desk: desk_of(&config, thread),
+            workspace: Workspace::new(WorkspaceLimits::default()),
+            config,
+            thread,
+            seats: Table::default(),
+            positions: Vec::new(),
+            order: Vec::new(),
+            schedule: None,
+            phase: Phase::Opening,
+            scratch: Vec::new(),
+            gauges,
+            results,
+        }
+    }
+
+    /// For opening tasks: counters, histograms, nonces.
+    pub fn desk_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn begin(&mut self, io: &mut Io, window: Window) {
+        if self.phase != Phase::Opening {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.desk.window = Some(window);
+        let (config, thread) = (Arc::clone(&self.config), self.thread);
+        let in_flight = match (config.mode, config.rate) {
+            (Mode::Echo, Some(rate)) => {
+                self.order = permutation(self.positions.len() as u32, config.seed ^ thread as u64);
+                self.schedule = Some(Schedule::new(window.start_ns, rate, thread, config.threads));
+                0
+            }
+            (Mode::Echo, None) => config.in_flight,
+            (Mode::Idle | Mode::Storm, _) => 0,
+        };
+        if in_flight > 0 {
+            for position in 0..self.positions.len() {
+                let Some(token) = self.positions[position] else {
+                    continue;
+                };
+                let now_ns = io.read_clock_ns();
+                self.send(
+                    io,
+                    token,
+                    in_flight,
+                    Stamps {
+                        intended_ns: now_ns,
+                        sent_ns: now_ns,
+                    },
+                );
+            }
+        }
+        self.set_next_alarm(io);
+    }
+
+    /// Sends `count` messages with the same stamps.
+    fn send(&mut self, io: &mut Io, token: Token, count: u32, stamps: Stamps) {
+        let Worker {
+            seats,
+            desk,
+            workspace,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            desk.sheet.tally.unsent += u64::from(count);
+            return;
+        };
+        let written = io.send(token, |out| {
+            for _ in 0..count {
+                seat.client.send_message(desk, workspace, stamps, out);
+            }
+        });
+        if written.is_none() {
+            desk.sheet.tally.unsent += u64::from(count);
+        }
+    }
+
+    /// Sends what the schedule wants by now.
+    fn send_due(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        for _ in 0..SENDS_PER_ALARM {
+            let Some(schedule) = &mut self.schedule else {
+                return;
+            };
+            let (due_ns, number) = (schedule.next_due_ns(), schedule.next_number());
+            let now_ns = io.read_clock_ns();
+            if due_ns > now_ns || due_ns >= window.until_ns {
+                return;
+            }
+            schedule.advance();
+            let place = (number % self.order.len().max(1) as u64) as usize;
+            let position = self.order.get(place).map(|position| *position as usize);
+            let token =
+                position.and_then(|position| self.positions.get(position).copied().flatten());
+            let Some(token) = token else {
+                self.desk.sheet.tally.unsent += 1;
+                continue;
+            };
+            if window.measures(due_ns) {
+                self.desk.sheet.late.record(now_ns - due_ns);
+            }
+            self.send(
+                io,
+                token,
+                1,
+                Stamps {
+                    intended_ns: due_ns,
+                    sent_ns: now_ns,
+                },
+            );
+        }
+    }
+
+    fn set_next_alarm(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        let next_ns = match &self.schedule {
+            Some(schedule) => schedule.next_due_ns().min(window.until_ns),
+            None => window.until_ns,
+        };
+        io.set_alarm(next_ns);
+    }
+
+    /// Nothing more is sent; waits for what is outstanding.
+    fn drain(&mut self, io: &mut Io) {
+        self.phase = Phase::Draining;
+        self.schedule = None;
+        io.set_alarm(0);
+        io.set_alarm(io.read_clock_ns() + self.config.drain_ms * 1_000_000);
+        self.finish_when_drained(io);
+    }
+
+    fn finish_when_drained(&mut self, io: &mut Io) {
+        let tally = &self.desk.sheet.tally;
+        if self.phase == Phase::Draining && tally.sent <= tally.received + tally.lost {
+            self.account(io);
+        }
+    }
+
+    /// The run is over: counts what is left, hands the sheet in, and begins to close.
+    fn account(&mut self, io: &mut Io) {
+        self.phase = Phase::Closing;
+        for (token, seat) in self.seats.iter_mut() {
+            let tally = &mut self.desk.sheet.tally;
+            if io.is_open(token) && !seat.is_explained {
+                tally.alive += 1;
+                seat.client.account_open(tally);
+            } else {
+                seat.client.account_ended(tally);
+            }
+        }
+        // The main thread may have given up waiting; then nobody wants the sheet.
+        let _ = self.results.send(std::mem::take(&mut self.desk.sheet));
+        let Worker { seats, desk, .. } = self;
+        for (token, seat) in seats.iter_mut() {
+            seat.is_explained = true;
+            io.send(token, |out| seat.client.close(desk, out));
+        }
+        io.set_alarm(0);
+        io.set_alarm(io.read_clock_ns() + CLOSING_NS);
+        self.stop_when_empty(io);
+    }
+
+    fn stop_when_empty(&mut self, io: &mut Io) {
+        if self.phase == Phase::Closing && self.seats.count() == 0 {
+            io.stop();
+        }
+    }
+
+    /// Ends the run early or at its end, whatever phase it is in.
+    fn end(&mut self, io: &mut Io) {
+        let now_ns = io.read_clock_ns();
+        match self.phase {
+            Phase::Opening | Phase::Running => {
+                if let Some(window) = &mut self.desk.window {
+                    window.until_ns = window.until_ns.min(now_ns);
+                }
+                self.drain(io);
+            }
+            Phase::Draining | Phase::Closing => {}
+        }
+    }
+
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        let now_ns = io.read_clock_ns();
+        let Worker {
+            seats,
+            desk,
+            workspace,
+            scratch,
+            gauges,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            return;
+        };
+        scratch.clear();
+        let received = seat.client.receive(desk, workspace, bytes, now_ns, scratch);
+        if !scratch.is_empty() {
+            io.send(token, |out| out.extend_from_slice(scratch));
+        }
+        match received.standing {
+            Standing::Open => {}
+            Standing::Closed => io.set_timer(token, SERVER_CLOSE_MS),
+            Standing::ClosedByServer => {
+                if !std::mem::replace(&mut seat.is_explained, true) {
+                    gauges.count_failure();
+                    desk.sheet.tally.fail("closed_by_server", || {
+                        "the server sent a close frame that nobody had asked for".into()
+                    });
+                }
+                io.finish(token);
+                io.set_timer(token, SERVER_CLOSE_MS);
+            }
+            Standing::Failed(error) => {
+                if !std::mem::replace(&mut seat.is_explained, true) {
+                    gauges.count_failure();
+                    desk.sheet.tally.fail("protocol_error", || {
+                        format!("the server broke the protocol: {error}")
+                    });
+                }
+                io.terminate(token);
+            }
+        }
+        let is_closed_loop = self.schedule.is_none() && self.phase == Phase::Running;
+        if received.answered > 0 && is_closed_loop && received.standing == Standing::Open {
+            // The reply's time is the next message's time: one clock read per completion.
+            let stamps = Stamps {
+                intended_ns: now_ns,
+                sent_ns: now_ns,
+            };
+            self.send(io, token, received.answered, stamps);
+        }
+        self.finish_when_drained(io);
+    }
+}
+
+/// Codec, limits and random numbers of one thread.
+pub fn desk_of(config: &Config, thread: usize) -> Desk {
+    let codec = Codec::new(config.kind, config.message_size, config.seed);
+    // Any odd constant keeps the threads' masking keys apart.
+    let seed = config
+        .seed
+        .wrapping_add((thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    Desk::new(codec, config.verify, config.is_open_loop(), seed)
+}
+
+impl Application for Worker {
+    type Mail = Command;
+    type Adopted = Upgraded;
+
+    fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
+        let Upgraded {
+            number,
+            deflate,
+            mut first_bytes,
+        } = adopted;
+        let seat = Seat {
+            client: Client::new(&self.desk, number, deflate),
+            position: self.positions.len() as u32,
+            is_explained: false,
+        };
+        self.positions.push(Some(token));
+        self.seats.insert(token, seat);
+        if !first_bytes.is_empty() {
+            self.handle_received(io, token, &mut first_bytes);
+        }
+    }
+
+    fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        self.handle_received(io, token, bytes);
+    }
+
+    fn on_alarm(&mut self, io: &mut Io) {
+        match self.phase {
+            Phase::Opening => {}
+            Phase::Running => {
+                self.send_due(io);
+                let until_ns = self.desk.window.map_or(0, |window| window.until_ns);
+                if io.read_clock_ns() >= until_ns {
+                    self.drain(io);
+                } else {
+                    self.set_next_alarm(io);
+                }
+            }
+            Phase::Draining => self.account(io),
+            Phase::Closing => {
+                // Servers that do not take part in the closing handshake are not waited for.
+                for token in io.tokens() {
+                    io.reset(token);
+                }
+                io.stop();
+            }
+        }
+    }
+
+    fn on_timer(&mut self, io: &mut Io, token: Token) {
+        io.reset(token);
+    }
+
+    fn on_mail(&mut self, io: &mut Io, mail: Command) {
+        match mail {
+            Command::Begin(window) => self.begin(io, window),
+            Command::Stop => self.end(io),
+        }
+    }
+
+    fn on_turn(&mut self, _io: &mut Io) {
+        self.gauges
+            .show(self.desk.sheet.tally.received, self.seats.count() as u64);
+    }
+
+    fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {
+        let Some(mut seat) = self.seats.remove(token) else {
+            return;
+        };
+        if let Some(position) = self.positions.get_mut(seat.position as usize) {
+            *position = None;
+        }
+        if self.phase == Phase::Closing {
+            self.stop_when_empty(io);
+            return;
+        }
+        let tally = &mut self.desk.sheet.tally;
+        seat.client.account_ended(tally);
+        if !seat.is_explained {
+            self.gauges.count_failure();
+            let (kind, detail) = explain(cause);
+            tally.fail(kind, || detail);
+        }
+        // Nothing is left to measure with: a run without connections ends.
+        if self.phase == Phase::Running && self.seats.count() == 0 {
+            self.end(io);
+        }
+        self.finish_when_drained(io);
+    }
+}
+
+/// Name and sentence of a connection's end that no frame announced.
+pub fn explain(cause: Cause) -> (&'static str, String) {
+    match cause {
+        Cause::Local => (
+            "ended_without_close",
+            "the server ended the connection without a close frame (status code 1006)".into(),
+        ),
+        Cause::Error(errno) => (
+            "connection_broken",
+            io::Error::from_raw_os_error(errno).to_string(),
+        ),
+        Cause::Backlog => (
+            "backlog",
+            "the server did not read: the limit of unsent bytes was reached".into(),
+        ),
+        Cause::Stopped => ("stopped", "the run was stopped".into()),
+    }
+}
