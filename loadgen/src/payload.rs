@@ -168,50 +168,63 @@ impl Codec {
         sent: Range<u64>,
         is_outstanding: impl Fn(u64) -> bool,
     ) -> Identified {
-        let right_kind = kind == self.kind;
-        let judge = |sequence| {
-            if right_kind {
-                Identified::Exact(sequence)
-            } else {
-                Identified::Corrupt(sequence)
-            }
-        };
-        if self.is_self_describing() {
-            // Sequences are compared in the 40 bits that travel; a connection would have to send
-            // 10^12 messages before two of them look alike.
-            if let Some((claimed_connection, sequence)) = self.claimed(payload) {
-                if self.is_exact(claimed_connection, sequence, payload) {
-                    if claimed_connection != connection {
-                        return Identified::Misrouted;
-                    }
-                    if is_outstanding(sequence) {
-                        return judge(sequence);
-                    }
-                    return if sequence < sent.end {
-                        Identified::Duplicate
-                    } else {
-                        Identified::Unsolicited
-                    };
-                }
-            }
+        let found = if self.is_self_describing() {
+            self.read(connection, payload, &sent, &is_outstanding)
         } else {
-            let recent = sent.end.saturating_sub(16).max(sent.start)..sent.end;
-            if let Some(sequence) = sent
-                .clone()
-                .filter(|sequence| is_outstanding(*sequence))
-                .find(|sequence| self.is_exact(connection, *sequence, payload))
-            {
-                return judge(sequence);
-            }
-            if self.size > 0
-                && recent
-                    .into_iter()
-                    .any(|sequence| self.is_exact(connection, sequence, payload))
-            {
-                return Identified::Duplicate;
-            }
+            self.search(connection, payload, &sent, &is_outstanding)
+        };
+        match found {
+            Some(Identified::Exact(sequence)) if kind != self.kind => Identified::Corrupt(sequence),
+            Some(found) => found,
+            None => self.attribute(connection, payload, sent, is_outstanding),
         }
-        self.attribute(connection, payload, sent, is_outstanding)
+    }
+
+    /// A payload with a whole identity says by itself what it is; the rest only has to agree.
+    fn read(
+        &self,
+        connection: u32,
+        payload: &[u8],
+        sent: &Range<u64>,
+        is_outstanding: &impl Fn(u64) -> bool,
+    ) -> Option<Identified> {
+        // Sequences are compared in the 40 bits that travel; a connection would have to send
+        // 10^12 messages before two of them look alike.
+        let (claimed_connection, sequence) = self.claimed(payload)?;
+        if !self.is_exact(claimed_connection, sequence, payload) {
+            return None;
+        }
+        Some(if claimed_connection != connection {
+            Identified::Misrouted
+        } else if is_outstanding(sequence) {
+            Identified::Exact(sequence)
+        } else if sequence < sent.end {
+            Identified::Duplicate
+        } else {
+            Identified::Unsolicited
+        })
+    }
+
+    /// A payload too short for an identity is compared with what is outstanding, oldest first,
+    /// and then with what was answered lately.
+    fn search(
+        &self,
+        connection: u32,
+        payload: &[u8],
+        sent: &Range<u64>,
+        is_outstanding: &impl Fn(u64) -> bool,
+    ) -> Option<Identified> {
+        let outstanding = sent.clone().filter(|sequence| is_outstanding(*sequence));
+        let mut candidates = outstanding.take(ATTRIBUTE_SEARCH_MAX);
+        if let Some(sequence) =
+            candidates.find(|sequence| self.is_exact(connection, *sequence, payload))
+        {
+            return Some(Identified::Exact(sequence));
+        }
+        let mut recent = sent.end.saturating_sub(DUPLICATE_SEARCH_MAX)..sent.end;
+        let is_repeated = self.size > 0
+            && recent.any(|sequence| self.is_exact(connection, sequence, payload));
+        is_repeated.then_some(Identified::Duplicate)
     }
 
     /// A payload that is none of ours: the corrupted copy of the outstanding message it resembles
@@ -238,6 +251,10 @@ impl Codec {
 /// A corrupt reply is compared with at most this many outstanding messages, so that a server that
 /// sends rubbish cannot make the generator slow.
 const ATTRIBUTE_SEARCH_MAX: usize = 64;
+
+/// A reply too short for an identity is compared with this many recent messages before it counts
+/// as unsolicited rather than as a duplicate.
+const DUPLICATE_SEARCH_MAX: u64 = 16;
 
 /// What a reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
