@@ -73,7 +73,7 @@ pub(crate) struct Outbox {
 }
 
 /// Scratch memory that is kept from turn to turn.
-const SCRATCH_KEPT: usize = 256 * 1024;
+const SCRATCH_KEPT: usize = 2 * 1024 * 1024;
 
 impl Outbox {
     /// Forgets everything; memory of an unusually large turn is given back.

@@ -25,9 +25,9 @@ const COMPLETIONS_PER_TURN: usize = 1024;
 const MAIL_PER_TURN: usize = 1024;
 /// Adoptions in one turn.
 const ADOPTIONS_PER_TURN: usize = 256;
-/// A turn that has gathered this much sends it before it handles more, while it is still in the
-/// processor's cache.
-const GATHERED_MAX: usize = 128 * 1024;
+/// A turn that has gathered this many bytes sends them before it handles more. Much less would be
+/// unfair when receive memory is short: peers answered early in a turn would take it again.
+const GATHERED_MAX: usize = 1024 * 1024;
 
 /// Sockets that establishment hands over.
 pub(crate) type Adoptions<A> = VecDeque<(OwnedFd, <A as Application>::Adopted)>;
@@ -162,6 +162,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         for completion in &completions {
             self.dispatch(io, application, *completion);
             if io.gathered() > GATHERED_MAX {
+                self.feed_starved(io);
                 self.flush_sends(io, application);
             }
         }
@@ -310,13 +311,16 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         self.backend.submit();
     }
 
-    /// Arms receives that had found no buffer. By now the turn's buffers are back.
+    /// Arms receives that had found no buffer, in the order in which they failed, as many as will
+    /// find one now. They go to the kernel ahead of the turn's sends: the peers that are answered
+    /// now would otherwise take the memory again before those that wait for it.
     fn feed_starved(&mut self, io: &mut Io) {
-        if !self.backend.has_receive_buffers() {
-            return;
+        for _ in 0..self.backend.receives_possible().min(self.starved.len()) {
+            let Some(token) = self.starved.pop_front() else {
+                return;
+            };
+            self.serve_receive(io, token, true);
         }
-        io.requests
-            .extend(self.starved.drain(..).map(Request::Receive));
     }
 
     fn flush_sends<A: Application>(&mut self, io: &mut Io, application: &mut A) {
@@ -428,13 +432,13 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
 
     fn serve<A: Application>(&mut self, io: &mut Io, application: &mut A, request: Request) {
         match request {
-            Request::Receive(token) => self.serve_receive(io, token),
+            Request::Receive(token) => self.serve_receive(io, token, false),
             Request::Finish(token) => serve_finish(io, token),
             Request::Close(token) => self.serve_close(io, application, token),
         }
     }
 
-    fn serve_receive(&mut self, io: &mut Io, token: Token) {
+    fn serve_receive(&mut self, io: &mut Io, token: Token, expects_data: bool) {
         let Some(transport) = io.slots.get_mut(token) else {
             return;
         };
@@ -443,7 +447,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         }
         if let Some(fd) = transport.fd.as_ref() {
             transport.receive = Receive::Armed;
-            self.backend.arm_receive(token, fd.as_fd());
+            self.backend.arm_receive(token, fd.as_fd(), expects_data);
         }
     }
 

@@ -51,8 +51,8 @@ impl Default for CoreOptions {
             backend: BackendChoice::Auto,
             spin_us: 0,
             backlog_bytes_max: 4 << 20,
-            receive_buffer_count: 16,
-            receive_buffer_size: 64 * 1024,
+            receive_buffer_count: 8,
+            receive_buffer_size: 256 * 1024,
             ring_entries: 1024,
             ring_completions: 16_384,
         }

@@ -211,7 +211,7 @@ impl Backend for EpollBackend {
         Ok(())
     }
 
-    fn arm_receive(&mut self, token: Token, fd: BorrowedFd<'_>) {
+    fn arm_receive(&mut self, token: Token, fd: BorrowedFd<'_>, _expects_data: bool) {
         let interest = (self.interest(token) & !DETACHED) | RECEIVING;
         self.set_interest(token, fd, interest);
     }
@@ -297,8 +297,8 @@ impl Backend for EpollBackend {
         self.chunks_lent = self.chunks_lent.saturating_sub(1);
     }
 
-    fn has_receive_buffers(&self) -> bool {
-        true
+    fn receives_possible(&self) -> usize {
+        usize::MAX
     }
 
     fn wake_at(&mut self, at_ns: u64) {

@@ -61,8 +61,9 @@ pub trait Backend {
     /// ENOMEM or ENOSPC when the kernel cannot watch one more descriptor.
     fn attach(&mut self, token: Token, fd: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// Receives until the end, an error or a cancel is reported.
-    fn arm_receive(&mut self, token: Token, fd: BorrowedFd<'_>);
+    /// Receives until the end, an error or a cancel is reported. With `expects_data` bytes are
+    /// known to wait, so that it pays to try before waiting for a signal.
+    fn arm_receive(&mut self, token: Token, fd: BorrowedFd<'_>, expects_data: bool);
 
     /// Ends the receive. True: `ReceiveEnded` will follow. False: it has ended already.
     fn cancel_receive(&mut self, token: Token, fd: BorrowedFd<'_>) -> bool;
@@ -99,8 +100,8 @@ pub trait Backend {
     /// Gives a chunk back, in the order of the completions.
     fn release(&mut self, chunk: Chunk);
 
-    /// Whether there is memory for further receives; without it armed receives end with ENOBUFS.
-    fn has_receive_buffers(&self) -> bool;
+    /// About how many receives would find memory now; without it they end with ENOBUFS.
+    fn receives_possible(&self) -> usize;
 
     /// Asks for [`Completion::Wake`] at `at_ns`. Wakes asked for earlier may still come.
     fn wake_at(&mut self, at_ns: u64);

@@ -23,10 +23,14 @@ pub struct UringOptions {
     pub incremental: bool,
 }
 
+/// What a receive takes of a shared buffer, for guessing how many find room when memory is short.
+const TYPICAL_RECEIVE: u32 = 16 * 1024;
+
 /// See the module.
 pub struct UringBackend {
     ring: Ring,
     doorbell: OwnedFd,
+    buffer_size: u32,
     /// Reused between polls.
     raw: Vec<RingCompletion>,
     /// When the earliest submitted wake-up is due; 0 if none is.
@@ -120,11 +124,11 @@ impl Backend for UringBackend {
         Ok(())
     }
 
-    fn arm_receive(&mut self, token: Token, fd: BorrowedFd<'_>) {
-        // No attempt before the socket signals data: with no buffer free the attempt would fail
-        // at once, and on a quiet socket it is wasted.
+    fn arm_receive(&mut self, token: Token, fd: BorrowedFd<'_>, expects_data: bool) {
+        // On a quiet socket an attempt before the signal is wasted.
+        let user_data = Kind::Receive.user_data(token);
         self.ring
-            .receive_multishot(fd.as_raw_fd(), Kind::Receive.user_data(token), true);
+            .receive_multishot(fd.as_raw_fd(), user_data, !expects_data);
     }
 
     fn cancel_receive(&mut self, token: Token, _fd: BorrowedFd<'_>) -> bool {
@@ -182,8 +186,9 @@ impl Backend for UringBackend {
         }
     }
 
-    fn has_receive_buffers(&self) -> bool {
-        self.ring.buffers_available() > 0
+    fn receives_possible(&self) -> usize {
+        let per_buffer = (self.buffer_size / TYPICAL_RECEIVE).max(1) as usize;
+        usize::from(self.ring.buffers_available()) * per_buffer
     }
 
     fn wake_at(&mut self, at_ns: u64) {
