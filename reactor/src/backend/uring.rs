@@ -58,6 +58,7 @@ impl UringBackend {
         Ok(UringBackend {
             ring,
             doorbell,
+            buffer_size: options.buffer_size,
             raw: Vec::new(),
             wake_ns: 0,
         })
