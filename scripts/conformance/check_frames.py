@@ -8,13 +8,13 @@ import zlib
 
 from processes import Server
 from report import Failure
-from wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, close_payload, frame
+from wire import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, RSV2, RSV3, TEXT, Client, close_payload, frame
 
 MESSAGE_SIZE_MAX = 65536
 FRAGMENTS_MAX = 64
 DEFLATE = ("Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",)
-RSV1, RSV2, RSV3 = 4, 2, 1
-MEMORY_GROWTH_MAX_KIB = 4096
+REPEATS = 3
+MEMORY_GROWTH_MAX_KIB = 2048
 
 
 def _deflated(data):
@@ -44,7 +44,6 @@ BROKEN = [
       for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535)],
     ("close reason that is not UTF-8 (5.5.1)", 1007, frame(CLOSE, close_payload(1000, b"\xce\xba\xe1"))),
     ("continuation without a start (5.4)", 1002, frame(CONTINUATION, b"x")),
-    ("final continuation after a whole message (5.4)", 1002, frame(TEXT, b"") + frame(CONTINUATION, b"x")),
     ("new text inside a message (5.4)", 1002, frame(TEXT, b"a", is_final=False) + frame(TEXT, b"b")),
     ("new binary inside a message (5.4)", 1002, frame(BINARY, b"a", is_final=False) + frame(BINARY, b"b", is_final=False)),
     ("text that is not UTF-8 (8.1)", 1007, frame(TEXT, b"\xff")),
@@ -113,6 +112,16 @@ def _control_frames(address):
         client.close()
 
 
+def _continuation_after_message(address):
+    """A message that is whole cannot be continued (5.4)."""
+    with Client(address) as client:
+        client.open()
+        client.echo(b"whole", TEXT)
+        client.send(frame(CONTINUATION, b"more"))
+        client.expect_close(1002)
+        client.expect_end()
+
+
 def _sizes(address):
     """Each length encoding at its edges comes back whole, several messages in one segment included."""
     with Client(address) as client:
@@ -133,9 +142,7 @@ def _deflated_echo(address):
         for text in (b"", b"a", b"squeeze me " * 500):
             client.send(frame(TEXT, _deflated(text) or b"\x00", reserved=RSV1))
             echoed = client.receive_message()
-            plain = echoed.payload
-            if echoed.reserved == RSV1:
-                plain = zlib.decompressobj(-15).decompress(plain + b"\x00\x00\xff\xff")
+            plain = echoed.inflated()
             if plain != text:
                 raise Failure(f"{len(text)} bytes came back as {len(plain)}")
         client.close()
@@ -149,27 +156,36 @@ def _reset_amid(address):
             client.send(data)
 
 
+def _run_tables(server, bystander, record):
+    """Every row of the tables; `record` is called as `Step.check` is."""
+    for name, code, data in BROKEN:
+        record(f"{code}: {name}", _closed, server, bystander, data, code)
+    for name, code, data in BROKEN_DEFLATED:
+        record(f"{code}: {name}", _closed, server, bystander, data, code, DEFLATE)
+    for name, data, code in CLOSED:
+        record(f"closing handshake: {name}", _closed, server, bystander, data, code)
+    record("1002: a continuation after a whole message", _continuation_after_message, server.address)
+    record("control frames within a message", _control_frames, server.address)
+    record("sizes", _sizes, server.address)
+    record("compressed echo", _deflated_echo, server.address)
+    record("peers that disappear", _reset_amid, server.address)
+
+
 def check(step, programs, backend):
-    """The tables above."""
+    """The tables above; then again and again, for what is left over."""
     options = ("--deflate", "--message-size-max", str(MESSAGE_SIZE_MAX), "--fragments-max", str(FRAGMENTS_MAX))
     with Server(step, programs, *options, backend=backend) as server, Client(server.address) as bystander:
         bystander.open()
-        for name, code, data in BROKEN[:8]:  # What grows on first use has grown after these.
-            step.check(f"{code}: {name}", _closed, server, bystander, data, code)
+        _run_tables(server, bystander, step.check)
+        if step.failed:
+            return
+        # What grows on first use has grown now.
         fd_count = server.fd_count_at_most(0, within_s=1)
         memory_kib = server.memory_kib()
-        for name, code, data in BROKEN[8:]:
-            step.check(f"{code}: {name}", _closed, server, bystander, data, code)
-        for name, code, data in BROKEN_DEFLATED:
-            step.check(f"{code}: {name}", _closed, server, bystander, data, code, DEFLATE)
-        for name, data, code in CLOSED:
-            step.check(f"closing handshake: {name}", _closed, server, bystander, data, code)
-        step.check("control frames within a message", _control_frames, server.address)
-        step.check("sizes", _sizes, server.address)
-        step.check("compressed echo", _deflated_echo, server.address)
-        step.check("peers that disappear", _reset_amid, server.address)
+        for _ in range(REPEATS):
+            _run_tables(server, bystander, lambda _name, function, *arguments: function(*arguments))
         after = server.fd_count_at_most(fd_count)
         step.case("no descriptor is left over", after <= fd_count, f"{fd_count} before, {after} after")
         grown = server.memory_kib() - memory_kib
-        step.case(f"memory grew by {grown} KiB", grown < MEMORY_GROWTH_MAX_KIB, f"at most {MEMORY_GROWTH_MAX_KIB} KiB")
+        step.case(f"memory stays within {MEMORY_GROWTH_MAX_KIB} KiB", grown <= MEMORY_GROWTH_MAX_KIB, f"{grown} KiB more")
         bystander.close()

@@ -8,7 +8,7 @@ import os
 
 from processes import Server
 from report import Failure
-from wire import Client, upgrade_request
+from wire import BINARY, Client, frame, upgrade_request
 
 OPTIONS = ("--deflate",)
 SHORT_DEADLINE_MS = 700
@@ -92,7 +92,8 @@ REFUSED = [
     ("a frame before the 101", 400, lambda a: _request(a) + b"\x81\x80\0\0\0\0", None),
     ("a TLS hello", 400, lambda a: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40), None),
     ("an empty request line", 400, lambda a: b"\r\n\r\n\r\n\r\n", None),
-    ("words that are no request", 400, lambda a: b"hello server how are you\r\n\r\n", None),
+    ("a request line without a version", 400, lambda a: b"GET /\r\n\r\n", None),
+    ("another protocol in the request line", 400, lambda a: _request(a, version="FTP/1.1"), None),
 ]
 
 ACCEPTED = [
@@ -134,7 +135,7 @@ def _refused(address, build, status, header):
         response = client.response()
         if response.status != status:
             raise Failure(f"expected {status}, saw {response.status} {response.body[:200]!r}")
-        if [value.lower() for value in response.values("connection")] != ["close"]:
+        if "close" not in [token.strip().lower() for token in ",".join(response.values("connection")).split(",")]:
             raise Failure(f"a refusal says Connection: close, saw {response.values('connection')}")
         if header and response.values(header[0]) != [header[1]]:
             raise Failure(f"expected {header[0]}: {header[1]}, saw {response.values(header[0])}")
@@ -154,7 +155,9 @@ def _accepted(address, build):
 def _offer(address, offer, expected):
     with Client(address) as client:
         answer = client.open(extra=(f"Sec-WebSocket-Extensions: {offer}",)).values("sec-websocket-extensions")
-        client.echo(b"e" * 400)
+        client.send(frame(BINARY, b"e" * 400))
+        if client.receive_message().inflated() != b"e" * 400:
+            raise Failure("the message came back altered")
         client.close()
     if expected is None:
         if answer:

@@ -2,6 +2,7 @@
 
 import selectors
 import socket
+import statistics
 import time
 
 from processes import Server
@@ -15,9 +16,13 @@ FLOOD_PEERS = 8
 FLOOD_SECONDS = 6
 # Unsent bytes above which the server stops receiving from a peer, as given to it below.
 BACKLOG_PAUSE_BYTES = 256 << 10
-# For each of them: that much unsent, and one message twice over (in assembly, and as its echo).
-MEMORY_GROWTH_MAX_KIB = FLOOD_PEERS * (BACKLOG_PAUSE_BYTES + 4 * FLOOD_MESSAGE_BYTES) // 1024 + 8192
-BYSTANDER_MAX_S = 0.5
+# For each of them: that much unsent, what was received before the pause took hold, and the growth of its buffers.
+MEMORY_GROWTH_MAX_KIB = FLOOD_PEERS * 4096
+# Once they are all stalled nothing may grow any more; this is for what the allocator rounds.
+MEMORY_DRIFT_MAX_KIB = 1024
+# The machine that tests may be busy with other things for a while; a server that is held up is so every time.
+BYSTANDER_MEDIAN_MAX_S = 0.05
+BYSTANDER_MAX_S = 2.0
 
 
 def _dribble(address):
@@ -102,23 +107,28 @@ def check_never_reader(step, programs, backend):
         bystander.open()
         bystander.echo(bytes(FLOOD_MESSAGE_BYTES))
         memory_kib = server.memory_kib()
-        fd_count = server.fd_count()
+        fd_count = server.fd_count_at_most(0, within_s=0.5)
         flood = _Flood(server.address)
         try:
-            slowest, most_kib = 0.0, 0
+            grown_kib, echo_s = [], []
             for _ in range(FLOOD_SECONDS * 2):
                 flood.push(0.5)
                 started = time.monotonic()
                 bystander.echo(b"are you there")
-                slowest = max(slowest, time.monotonic() - started)
-                most_kib = max(most_kib, server.memory_kib() - memory_kib)
+                echo_s.append(time.monotonic() - started)
+                grown_kib.append(server.memory_kib() - memory_kib)
             sent = sum(flood.sent.values())
-            step.note(f"{sent >> 20} MiB sent, memory grew by at most {most_kib} KiB, slowest echo {slowest * 1000:.1f} ms")
-            step.case("receiving from them stopped", sent < FLOOD_PEERS * FLOOD_BYTES and flood.ended == 0,
+            median_s, most_s = statistics.median(echo_s), max(echo_s)
+            drift_kib = max(grown_kib) - max(grown_kib[: FLOOD_SECONDS])
+            step.note(f"{sent >> 20} MiB sent; memory grew by {grown_kib} KiB; echoes took {echo_s} s")
+            step.case("receiving from them stopped", sent < FLOOD_PEERS * FLOOD_BYTES // 4 and flood.ended == 0,
                       f"{sent} bytes were taken, {flood.ended} of {FLOOD_PEERS} came to an end")
             step.case("they did send", sent > FLOOD_PEERS * BACKLOG_PAUSE_BYTES, f"{sent} bytes")
-            step.case(f"memory grew by at most {MEMORY_GROWTH_MAX_KIB} KiB", most_kib <= MEMORY_GROWTH_MAX_KIB, f"{most_kib} KiB")
-            step.case(f"a bystander's echo took at most {BYSTANDER_MAX_S} s", slowest <= BYSTANDER_MAX_S, f"{slowest:.3f} s")
+            step.case(f"memory grew by at most {MEMORY_GROWTH_MAX_KIB} KiB", max(grown_kib) <= MEMORY_GROWTH_MAX_KIB, grown_kib)
+            step.case("memory is flat once they are stalled", drift_kib <= MEMORY_DRIFT_MAX_KIB, grown_kib)
+            step.case(f"the median echo of a bystander took at most {BYSTANDER_MEDIAN_MAX_S} s",
+                      median_s <= BYSTANDER_MEDIAN_MAX_S, f"{median_s:.3f} s")
+            step.case(f"every echo of a bystander took at most {BYSTANDER_MAX_S} s", most_s <= BYSTANDER_MAX_S, f"{most_s:.3f} s")
         finally:
             flood.close()
         after = server.fd_count_at_most(fd_count)
@@ -131,7 +141,7 @@ def _check_cut(step, programs, backend):
     """A peer that takes nothing for `send_stall_timeout_ms` is cut, and only that one."""
     with Server(step, programs, "--send-stall-timeout-ms", "1000", backend=backend) as server, Client(server.address) as bystander:
         bystander.open()
-        fd_count = server.fd_count()
+        fd_count = server.fd_count_at_most(0, within_s=0.5)
         flood = _Flood(server.address)
         try:
             flood.push(1)

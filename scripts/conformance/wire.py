@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import struct
+import zlib
 from dataclasses import dataclass
 
 from report import Failure
@@ -16,6 +17,7 @@ from report import Failure
 ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TIMEOUT_S = 10
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+RSV1, RSV2, RSV3 = 4, 2, 1
 
 
 def upgrade_request(address, target="/", key=None, extra=()):
@@ -77,6 +79,12 @@ class Frame:
     payload: bytes
     is_final: bool
     reserved: int
+
+    def inflated(self):
+        """The payload, inflated if it came compressed and without earlier context (RFC 7692 7.2.2)."""
+        if self.reserved != RSV1:
+            return self.payload
+        return zlib.decompressobj(-15).decompress(self.payload + b"\x00\x00\xff\xff")
 
     def close_code(self):
         """The status code of a close frame; None when it has none."""
@@ -226,10 +234,11 @@ class Client:
                 return
 
     def close(self, code=1000):
-        """Makes the closing handshake from this side."""
+        """Makes the closing handshake from this side and ends the connection."""
         self.send(frame(CLOSE, close_payload(code)))
         self.expect_close(code)
         self.expect_end()
+        self.socket.close()
 
     def _receive_exactly(self, count):
         parts = [self.received]
