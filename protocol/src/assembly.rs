@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::error::ProtocolError;
 use crate::event::MessageKind;
-use crate::frame::{Header, MaskingKey, Opcode, unmask, unmask_is_ascii};
+use crate::frame::{Header, MaskingKey, Opcode, unmask};
+use crate::mask::{is_ascii, unmask_is_ascii};
 
 /// Least bytes reserved beyond what arrived, so that a dribbling peer does not cause a
 /// reallocation per byte.
@@ -40,7 +41,7 @@ impl PartialFrame {
     pub(crate) fn unmask(&mut self, chunk: &mut [u8]) -> bool {
         let ascii = match self.masking_key {
             Some(key) => unmask_is_ascii(chunk, key, usize::from(self.phase)),
-            None => chunk.is_ascii(),
+            None => is_ascii(chunk),
         };
         self.phase = ((usize::from(self.phase) + chunk.len()) & 3) as u8;
         self.remaining -= chunk.len() as u64;

@@ -1,10 +1,11 @@
 //! Frame headers and masking (RFC 6455 5.2 and 5.3).
 //!
-//! Owns the layout of a header and every rule that a header alone can break. Knows nothing of
-//! messages beyond what [`Context`] tells it. Rules are judged in the order of the bytes that
+//! Owns the layout of a header and every rule that a header alone can break; masking itself is in
+//! `mask`. Knows nothing of messages beyond what [`Context`] tells it. Rules are judged in the order of the bytes that
 //! break them, so that the verdict does not depend on how the bytes were split.
 
 use crate::error::ProtocolError;
+pub use crate::mask::{MaskingKey, unmask};
 
 /// Most bytes of payload in a control frame (RFC 6455 5.5).
 pub const CONTROL_PAYLOAD_MAX: usize = 125;
@@ -16,11 +17,10 @@ const RSV1: u8 = 0x40;
 const RSV2: u8 = 0x20;
 const RSV3: u8 = 0x10;
 const MASK: u8 = 0x80;
-const LENGTH_16: u8 = 126;
-
-/// The masking key of one frame (RFC 6455 5.3). Draw a fresh, unpredictable one for every frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MaskingKey(pub [u8; 4]);
+/// In the length's place: 16 bits of length follow.
+pub(crate) const LENGTH_16: u8 = 126;
+/// In the length's place: 64 bits of length follow.
+pub(crate) const LENGTH_64: u8 = 127;
 
 /// What a frame is (RFC 6455 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,24 +233,22 @@ impl Header {
     #[inline]
     pub fn encode(&self, out: &mut [u8; HEADER_SIZE_MAX]) -> usize {
         let bit = |set: bool, value: u8| if set { value } else { 0 };
-        out[0] = self.opcode as u8
-            | bit(self.is_final, FIN)
-            | bit(self.rsv1, RSV1)
+        out[0] = first_byte(self.opcode, self.is_final, self.rsv1)
             | bit(self.rsv2, RSV2)
             | bit(self.rsv3, RSV3);
-        let mask = bit(self.masking_key.is_some(), MASK);
+        let mask = mask_bit(self.masking_key);
         let offset = match self.payload_len {
             length @ 0..=125 => {
                 out[1] = mask | length as u8;
                 2
             }
             length @ 126..=0xffff => {
-                out[1] = mask | 126;
+                out[1] = mask | LENGTH_16;
                 out[2..4].copy_from_slice(&(length as u16).to_be_bytes());
                 4
             }
             length => {
-                out[1] = mask | 127;
+                out[1] = mask | LENGTH_64;
                 out[2..10].copy_from_slice(&length.min(u64::MAX >> 1).to_be_bytes());
                 10
             }
@@ -305,6 +303,16 @@ impl Context {
     }
 }
 
+#[inline(always)]
+pub(crate) fn first_byte(opcode: Opcode, is_final: bool, rsv1: bool) -> u8 {
+    opcode as u8 | if is_final { FIN } else { 0 } | if rsv1 { RSV1 } else { 0 }
+}
+
+#[inline(always)]
+pub(crate) fn mask_bit(masking_key: Option<MaskingKey>) -> u8 {
+    if masking_key.is_some() { MASK } else { 0 }
+}
+
 /// The extended payload length and the offset behind it; `None` asks for more bytes. What its
 /// first bytes prove already is judged before the others arrive.
 #[inline]
@@ -342,95 +350,9 @@ fn extended_length(
     Ok(None)
 }
 
-/// Masks or unmasks `bytes`, whose first byte is number `phase` of its payload (RFC 6455 5.3).
-#[inline]
-pub fn unmask(bytes: &mut [u8], key: MaskingKey, phase: usize) {
-    apply_mask(bytes, key, phase);
-}
-
-/// As [`unmask`], and says whether all the unmasked bytes are ASCII: the words are in registers
-/// anyway, which saves text messages a pass.
-#[inline]
-pub(crate) fn unmask_is_ascii(bytes: &mut [u8], key: MaskingKey, phase: usize) -> bool {
-    apply_mask(bytes, key, phase) & HIGH_BITS == 0
-}
-
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-/// Whether all bytes are ASCII; for payloads that arrived unmasked.
-#[inline]
-pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
-    bytes.is_ascii()
-}
-
-/// XORs the masking key over `bytes` in words and returns all resulting words ORed together.
-/// Safe code in fixed chunks, which the compiler turns into vector instructions.
-#[inline(always)]
-fn apply_mask(bytes: &mut [u8], key: MaskingKey, phase: usize) -> u64 {
-    let narrow = u32::from_le_bytes(key.0).rotate_right(8 * (phase as u32 & 3));
-    let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    let mut seen = [0_u64; 8];
-    let (blocks, rest) = bytes.as_chunks_mut::<64>();
-    for block in blocks {
-        for (word, seen) in block.as_chunks_mut::<8>().0.iter_mut().zip(&mut seen) {
-            let plain = u64::from_le_bytes(*word) ^ wide;
-            *word = plain.to_le_bytes();
-            *seen |= plain;
-        }
-    }
-    let mut seen = seen.iter().fold(0, |all, word| all | word);
-    let (words, rest) = rest.as_chunks_mut::<8>();
-    for word in words {
-        let plain = u64::from_le_bytes(*word) ^ wide;
-        *word = plain.to_le_bytes();
-        seen |= plain;
-    }
-    // At most seven bytes: four, two, one.
-    let mut narrow = narrow;
-    let (words, rest) = rest.as_chunks_mut::<4>();
-    if let Some(word) = words.first_mut() {
-        let plain = u32::from_le_bytes(*word) ^ narrow;
-        *word = plain.to_le_bytes();
-        seen |= u64::from(plain);
-    }
-    let (pairs, rest) = rest.as_chunks_mut::<2>();
-    if let Some(pair) = pairs.first_mut() {
-        let plain = u16::from_le_bytes(*pair) ^ narrow as u16;
-        *pair = plain.to_le_bytes();
-        seen |= u64::from(plain);
-        narrow >>= 16;
-    }
-    if let Some(byte) = rest.first_mut() {
-        *byte ^= narrow as u8;
-        seen |= u64::from(*byte);
-    }
-    seen
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unmask_is_the_rfc_formula_at_every_length_and_phase() {
-        let key = MaskingKey([0x37, 0xfa, 0x21, 0x3d]);
-        for length in 0..300 {
-            for phase in 0..9 {
-                let original: Vec<u8> = (0..length).map(|index| (index * 7 + 3) as u8).collect();
-                let expected: Vec<u8> = original
-                    .iter()
-                    .enumerate()
-                    .map(|(index, byte)| byte ^ key.0[(phase + index) % 4])
-                    .collect();
-                let mut bytes = original.clone();
-                let ascii = unmask_is_ascii(&mut bytes, key, phase);
-                assert_eq!(bytes, expected, "length {length}, phase {phase}");
-                assert_eq!(ascii, expected.is_ascii(), "length {length}, phase {phase}");
-                unmask(&mut bytes, key, phase);
-                assert_eq!(bytes, original, "length {length}, phase {phase}");
-            }
-        }
-    }
 
     #[test]
     fn headers_survive_encoding() {

@@ -10,6 +10,7 @@ mod error;
 mod event;
 pub mod frame;
 pub mod handshake;
+mod mask;
 mod pending_pong;
 mod prepared;
 mod receiver;

@@ -19,7 +19,7 @@ use crate::deflate::{DeflateParameters, Inflater};
 use crate::error::ProtocolError;
 use crate::event::{Event, Message, MessageKind};
 use crate::frame::{Context, HEADER_SIZE_MAX, Header, MaskingKey, Opcode, unmask};
-use crate::frame::{is_ascii, unmask_is_ascii};
+use crate::mask::{is_ascii, unmask_is_ascii};
 use crate::settings::{Role, Settings};
 use crate::workspace::Workspace;
 

@@ -7,7 +7,10 @@ use crate::close::StatusCode;
 use crate::deflate::{DEFLATE_WINDOW_BITS_MIN, DeflateParameters, Deflater};
 use crate::error::Misuse;
 use crate::event::MessageKind;
-use crate::frame::{CONTROL_PAYLOAD_MAX, HEADER_SIZE_MAX, Header, MaskingKey, Opcode, unmask};
+use crate::frame::{
+    CONTROL_PAYLOAD_MAX, HEADER_SIZE_MAX, LENGTH_16, LENGTH_64, MaskingKey, Opcode,
+};
+use crate::frame::{first_byte, mask_bit, unmask};
 use crate::settings::Role;
 use crate::workspace::Workspace;
 
@@ -254,7 +257,8 @@ pub(crate) fn opcode(kind: MessageKind) -> Opcode {
     }
 }
 
-/// Appends one frame, masked when a key is given.
+/// Appends one frame, masked when a key is given. The header goes in as an array whose size the
+/// compiler knows, which for short messages is most of the work.
 #[inline(always)]
 pub(crate) fn append_frame(
     opcode: Opcode,
@@ -264,22 +268,28 @@ pub(crate) fn append_frame(
     masking_key: Option<MaskingKey>,
     out: &mut Vec<u8>,
 ) {
-    out.reserve(HEADER_SIZE_MAX + payload.len());
-    let header = Header {
-        is_final,
-        rsv1,
-        rsv2: false,
-        rsv3: false,
-        opcode,
-        masking_key,
-        payload_len: payload.len() as u64,
+    let size = payload.len();
+    let first = first_byte(opcode, is_final, rsv1);
+    let mask = mask_bit(masking_key);
+    out.reserve(HEADER_SIZE_MAX + size);
+    if size <= CONTROL_PAYLOAD_MAX {
+        out.extend_from_slice(&[first, mask | size as u8]);
+    } else if let Ok(size) = u16::try_from(size) {
+        let [high, low] = size.to_be_bytes();
+        out.extend_from_slice(&[first, mask | LENGTH_16, high, low]);
+    } else {
+        let mut header = [first, mask | LENGTH_64, 0, 0, 0, 0, 0, 0, 0, 0];
+        header[2..].copy_from_slice(&(size as u64).to_be_bytes());
+        out.extend_from_slice(&header);
+    }
+    let Some(key) = masking_key else {
+        out.extend_from_slice(payload);
+        return;
     };
-    let mut encoded = [0; HEADER_SIZE_MAX];
-    let size = header.encode(&mut encoded);
-    out.extend_from_slice(&encoded[..size]);
+    out.extend_from_slice(&key.0);
     let start = out.len();
     out.extend_from_slice(payload);
-    if let (Some(key), Some(masked)) = (masking_key, out.get_mut(start..)) {
+    if let Some(masked) = out.get_mut(start..) {
         unmask(masked, key, 0);
     }
 }
