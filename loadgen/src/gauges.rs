@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Gauges {
     received: AtomicU64,
     open: AtomicU64,
+    opened: AtomicU64,
     failed: AtomicU64,
     /// Set by the main thread when the run is to end early: opening stops.
     gives_up: AtomicBool,
@@ -20,6 +21,8 @@ pub struct Reading {
     pub received: u64,
     /// Connections open now.
     pub open: u64,
+    /// Connections ever opened.
+    pub opened: u64,
     /// Failures so far.
     pub failed: u64,
 }
@@ -32,6 +35,11 @@ impl Gauges {
         self.open.store(open, Ordering::Relaxed);
     }
 
+    /// Counts a connection.
+    pub fn count_opened(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a failure.
     pub fn count_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
@@ -42,6 +50,7 @@ impl Gauges {
         Reading {
             received: self.received.load(Ordering::Relaxed),
             open: self.open.load(Ordering::Relaxed),
+            opened: self.opened.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
         }
     }

@@ -46,7 +46,7 @@ struct Opening {
     active: Cell<u32>,
 }
 
-/// Opens this thread's connections; `done` is called once when no task is left.
+/// Opens this thread's connections; `done` is called once, when all of them are in the data loop.
 pub fn start(
     config: &Arc<Config>,
     thread: usize,
@@ -87,7 +87,8 @@ pub fn start(
             if opening.active.get() == 0 {
                 opening.count_unattempted();
                 if let Some(done) = done.take() {
-                    done();
+                    let opened = opening.opened.get() as usize;
+                    opening.handle.with(|worker, _| worker.opening_ended(opened, done));
                 }
             }
         });
@@ -124,6 +125,7 @@ impl Opening {
             match open(&way, source_of(&self.config, number), nonce).await {
                 Ok(opened) => {
                     self.opened.set(self.opened.get() + 1);
+                    self.gauges.count_opened();
                     self.handle.with(|worker, _| {
                         let sheet = &mut worker.desk_mut().sheet;
                         sheet.tally.open += 1;

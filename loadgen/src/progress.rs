@@ -32,7 +32,7 @@ impl Progress {
     /// While connections are being opened.
     pub fn opening(&mut self, reading: Reading, asked: u32) {
         if self.is_due().is_some() {
-            let (open, asked) = (format_count(reading.open), format_count(u64::from(asked)));
+            let (open, asked) = (format_count(reading.opened), format_count(u64::from(asked)));
             self.line(&format!(
                 "opening    {open} of {asked} · {} failed",
                 reading.failed

@@ -295,6 +295,7 @@ impl Run {
             let reading = crew.gauges.read();
             sum.received += reading.received;
             sum.open += reading.open;
+            sum.opened += reading.opened;
             sum.failed += reading.failed;
         }
         sum
@@ -330,7 +331,7 @@ impl Run {
 
     /// Announces the window, samples at its edges, ends it early when there is a reason.
     fn measure(&mut self, memory_before: Option<Memory>) {
-        let is_hopeless = self.config.mode != Mode::Storm && self.reading().open == 0;
+        let is_hopeless = self.config.mode != Mode::Storm && self.reading().opened == 0;
         if is_hopeless || self.is_interrupted() {
             self.measured.is_interrupted = self.is_interrupted();
             self.command(Command::Stop);

@@ -91,6 +91,8 @@ pub struct Worker {
     gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
     results: Sender<Sheet>,
+    /// Told when every opened connection has arrived here.
+    awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
 }
 
 impl Worker {
@@ -114,6 +116,21 @@ impl Worker {
             scratch: Vec::new(),
             gauges,
             results,
+            awaiting_adoptions: None,
+        }
+    }
+
+    /// Opening is over: `done` is called as soon as all `opened` connections have been adopted,
+    /// which for the last of them is some turns after their handshake.
+    pub fn opening_ended(&mut self, opened: usize, done: impl FnOnce() + 'static) {
+        self.awaiting_adoptions = Some((opened, Box::new(done)));
+        self.check_adoptions();
+    }
+
+    fn check_adoptions(&mut self) {
+        let adopted = self.positions.len();
+        if let Some((_, done)) = self.awaiting_adoptions.take_if(|(opened, _)| *opened <= adopted) {
+            done();
         }
     }
 
@@ -373,6 +390,7 @@ impl Application for Worker {
         if !first_bytes.is_empty() {
             self.handle_received(io, token, &mut first_bytes);
         }
+        self.check_adoptions();
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
