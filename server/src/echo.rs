@@ -12,9 +12,13 @@ use crate::cli::EchoOptions;
 pub(crate) fn run(options: &EchoOptions) -> Result<(), Failure> {
     let config = options.config();
     let server = Server::builder().config(config).handler(|_shard| Echo);
-    let running = server
+    let mut running = server
         .start()
         .map_err(|error| Failure::Start(error.into()))?;
+    running
+        .catch_signals()
+        .context("cannot catch signals")
+        .map_err(Failure::Start)?;
     // The one line on standard output: scripts read the port from it, so it must not wait in a
     // buffer. Whoever started us may have closed it; that is no reason not to serve.
     let mut stdout = std::io::stdout().lock();

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fanwire_protocol::handshake::{Acceptance, DeflatePolicy, Rejection, Request, RequestReader};
 use fanwire_reactor::Handle;
@@ -25,6 +26,8 @@ use crate::upgrade::{Decision, UpgradeRequest};
 
 /// First and longest pause when the host has no descriptor or memory left for another socket.
 const BACKOFF_MS: std::ops::RangeInclusive<u64> = 10..=1_000;
+/// Accepting has recovered when it has not been short of anything for this long.
+const EPISODE: Duration = Duration::from_secs(1);
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: u32 = 5;
 /// Sockets beyond the connection limit that may be waiting to be told so, per core. Above it
@@ -105,18 +108,22 @@ impl<H: Handler> Establishment<H> {
             }
         };
         let mut backoff_ms = 0;
+        let mut exhausted_at = None;
         while !self.reception.is_draining() && !self.handle.is_stopping() {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if backoff_ms > 0 {
+                    backoff_ms = 0;
+                    if exhausted_at.is_some_and(|at: Instant| at.elapsed() > EPISODE) {
                         tracing::info!("accepting connections again");
-                        backoff_ms = 0;
+                        exhausted_at = None;
                     }
                     self.reception.count(|counters| counters.accepted += 1);
                     self.clone().welcome(stream, peer);
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    if backoff_ms == 0 {
+                    // Descriptors come and go one by one while they are short, so an episode ends
+                    // only with some time in which they sufficed.
+                    if exhausted_at.replace(Instant::now()).is_none() {
                         self.reception
                             .count(|counters| counters.accept_backoffs += 1);
                         tracing::warn!(

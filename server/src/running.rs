@@ -68,6 +68,7 @@ pub struct Running {
     threads: Vec<thread::JoinHandle<()>>,
     events: mpsc::Sender<ControlEvent>,
     control: mpsc::Receiver<ControlEvent>,
+    signals: Option<signal_hook::iterator::Handle>,
     ended: usize,
     totals: ShardCounters,
 }
@@ -87,6 +88,7 @@ impl Running {
             threads: Vec::new(),
             events,
             control,
+            signals: None,
             ended: 0,
             totals: ShardCounters::default(),
         }
@@ -254,16 +256,21 @@ impl Running {
         self.totals.clone()
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; another one ends the server at once. SIGUSR1
-    /// logs the counters.
+    /// Catches SIGTERM, SIGINT and SIGUSR1 from here on, for
+    /// [`Running::serve_until_signalled`], which does it by itself if it was not done before. Do
+    /// it before telling anybody that the server is there: until then these signals just end the
+    /// process.
     ///
     /// # Errors
-    /// When the signals cannot be caught, and when a shard ended by itself.
-    pub fn serve_until_signalled(mut self) -> io::Result<ShardCounters> {
+    /// When the handlers cannot be installed.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        if self.signals.is_some() {
+            return Ok(());
+        }
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-        let closer = signals.handle();
+        self.signals = Some(signals.handle());
         let events = self.events.clone();
-        let listening = thread::Builder::new()
+        thread::Builder::new()
             .name("fanwire-signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
@@ -272,6 +279,16 @@ impl Running {
                     }
                 }
             })?;
+        Ok(())
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; another one ends the server at once. SIGUSR1
+    /// logs the counters.
+    ///
+    /// # Errors
+    /// When the signals cannot be caught, and when a shard ended by itself.
+    pub fn serve_until_signalled(mut self) -> io::Result<ShardCounters> {
+        self.catch_signals()?;
         let mut is_failed = false;
         loop {
             let event = self.control.recv().map_err(io::Error::other)?;
@@ -290,9 +307,6 @@ impl Running {
         self.wait_for_end();
         let counters = self.finish();
         tracing::info!("counters: {counters}");
-        closer.close();
-        // The thread that waits for signals ends with the handle that was just closed.
-        let _ = listening.join();
         if is_failed {
             return Err(io::Error::other(
                 "a shard ended by itself; its message is above",
@@ -304,6 +318,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if let Some(signals) = self.signals.take() {
+            // Ends the thread that waits for them.
+            signals.close();
+        }
         if !self.threads.is_empty() {
             self.stop();
             self.finish();
