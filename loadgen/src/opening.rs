@@ -88,7 +88,9 @@ pub fn start(
                 opening.count_unattempted();
                 if let Some(done) = done.take() {
                     let opened = opening.opened.get() as usize;
-                    opening.handle.with(|worker, _| worker.opening_ended(opened, done));
+                    opening
+                        .handle
+                        .with(|worker, _| worker.opening_ended(opened, done));
                 }
             }
         });

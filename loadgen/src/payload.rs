@@ -222,8 +222,8 @@ impl Codec {
             return Some(Identified::Exact(sequence));
         }
         let mut recent = sent.end.saturating_sub(DUPLICATE_SEARCH_MAX)..sent.end;
-        let is_repeated = self.size > 0
-            && recent.any(|sequence| self.is_exact(connection, sequence, payload));
+        let is_repeated =
+            self.size > 0 && recent.any(|sequence| self.is_exact(connection, sequence, payload));
         is_repeated.then_some(Identified::Duplicate)
     }
 

@@ -163,9 +163,7 @@ impl Storm {
             io.set_alarm(schedule.next_due_ns().min(window.until_ns));
             self.schedule = Some(schedule);
         } else {
-            shared.gate.is_free.set(true);
-            shared.gate.wake_all();
-            io.set_alarm(window.until_ns);
+            io.set_alarm(window.start_ns);
         }
     }
 
@@ -407,6 +405,10 @@ impl Application for Storm {
         let Some(window) = window else { return };
         let now_ns = io.read_clock_ns();
         self.release_due(now_ns, window.until_ns);
+        if self.schedule.is_none() && now_ns >= window.start_ns {
+            self.shared.gate.is_free.set(true);
+            self.shared.gate.wake_all();
+        }
         if now_ns >= window.until_ns {
             self.drain(io);
         } else {

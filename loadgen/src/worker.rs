@@ -85,6 +85,8 @@ pub struct Worker {
     /// Open loop: the order in which connections take their turn.
     order: Vec<u32>,
     schedule: Option<Schedule>,
+    /// Closed loop: the window is known and has not begun.
+    awaits_start: bool,
     phase: Phase,
     /// Pongs and close frames of the call in progress.
     scratch: Vec<u8>,
@@ -112,6 +114,7 @@ impl Worker {
             positions: Vec::new(),
             order: Vec::new(),
             schedule: None,
+            awaits_start: false,
             phase: Phase::Opening,
             scratch: Vec::new(),
             gauges,
@@ -129,7 +132,10 @@ impl Worker {
 
     fn check_adoptions(&mut self) {
         let adopted = self.positions.len();
-        if let Some((_, done)) = self.awaiting_adoptions.take_if(|(opened, _)| *opened <= adopted) {
+        if let Some((_, done)) = self
+            .awaiting_adoptions
+            .take_if(|(opened, _)| *opened <= adopted)
+        {
             done();
         }
     }
@@ -146,33 +152,32 @@ impl Worker {
         self.phase = Phase::Running;
         self.desk.window = Some(window);
         let (config, thread) = (Arc::clone(&self.config), self.thread);
-        let in_flight = match (config.mode, config.rate) {
+        match (config.mode, config.rate) {
             (Mode::Echo, Some(rate)) => {
                 self.order = permutation(self.positions.len() as u32, config.seed ^ thread as u64);
                 self.schedule = Some(Schedule::new(window.start_ns, rate, thread, config.threads));
-                0
             }
-            (Mode::Echo, None) => config.in_flight,
-            (Mode::Idle | Mode::Storm, _) => 0,
-        };
-        if in_flight > 0 {
-            for position in 0..self.positions.len() {
-                let Some(token) = self.positions[position] else {
-                    continue;
-                };
-                let now_ns = io.read_clock_ns();
-                self.send(
-                    io,
-                    token,
-                    in_flight,
-                    Stamps {
-                        intended_ns: now_ns,
-                        sent_ns: now_ns,
-                    },
-                );
-            }
+            (Mode::Echo, None) => self.awaits_start = true,
+            (Mode::Idle | Mode::Storm, _) => {}
         }
         self.set_next_alarm(io);
+    }
+
+    /// Closed loop: the first messages of every connection.
+    fn kick_off(&mut self, io: &mut Io) {
+        self.awaits_start = false;
+        let in_flight = self.config.in_flight;
+        for position in 0..self.positions.len() {
+            let Some(token) = self.positions[position] else {
+                continue;
+            };
+            let now_ns = io.read_clock_ns();
+            let stamps = Stamps {
+                intended_ns: now_ns,
+                sent_ns: now_ns,
+            };
+            self.send(io, token, in_flight, stamps);
+        }
     }
 
     /// Sends `count` messages with the same stamps.
@@ -235,15 +240,32 @@ impl Worker {
         }
     }
 
+    fn keep_running(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        let now_ns = io.read_clock_ns();
+        if self.awaits_start && now_ns >= window.start_ns {
+            self.kick_off(io);
+        }
+        self.send_due(io);
+        if now_ns >= window.until_ns {
+            self.drain(io);
+        } else {
+            self.set_next_alarm(io);
+        }
+    }
+
     fn set_next_alarm(&mut self, io: &mut Io) {
         let Some(window) = self.desk.window else {
             return;
         };
         let next_ns = match &self.schedule {
-            Some(schedule) => schedule.next_due_ns().min(window.until_ns),
+            Some(schedule) => schedule.next_due_ns(),
+            None if self.awaits_start => window.start_ns,
             None => window.until_ns,
         };
-        io.set_alarm(next_ns);
+        io.set_alarm(next_ns.min(window.until_ns));
     }
 
     /// Nothing more is sent; waits for what is outstanding.
@@ -400,15 +422,7 @@ impl Application for Worker {
     fn on_alarm(&mut self, io: &mut Io) {
         match self.phase {
             Phase::Opening => {}
-            Phase::Running => {
-                self.send_due(io);
-                let until_ns = self.desk.window.map_or(0, |window| window.until_ns);
-                if io.read_clock_ns() >= until_ns {
-                    self.drain(io);
-                } else {
-                    self.set_next_alarm(io);
-                }
-            }
+            Phase::Running => self.keep_running(io),
             Phase::Draining => self.account(io),
             Phase::Closing => {
                 // Servers that do not take part in the closing handshake are not waited for.

@@ -40,7 +40,10 @@ fn usage_errors_exit_with_2_and_name_the_cure() {
         (&["echo", "wss://127.0.0.1:1/"][..], "TLS"),
         (&["echo", "127.0.0.1:9001"], "ws://"),
         (&["echo", "ws://127.0.0.1:1/", "-d", "10 parsecs"], "30s"),
-        (&["echo", "ws://127.0.0.1:1/", "--source", "300.0.0.0/8"], "127.0.0.0/28"),
+        (
+            &["echo", "ws://127.0.0.1:1/", "--source", "300.0.0.0/8"],
+            "127.0.0.0/28",
+        ),
         (&["flood", "ws://127.0.0.1:1/"], "flood"),
         (&["echo"], "URL"),
     ] {
@@ -76,12 +79,22 @@ fn sources_are_used_in_turn() {
         }
     });
     let url = format!("ws://{address}/");
-    let words = ["idle", &url, "-c", "28", "-d", "50ms", "--source", "127.0.1.0/28"];
+    let words = [
+        "idle",
+        &url,
+        "-c",
+        "28",
+        "-d",
+        "50ms",
+        "--source",
+        "127.0.1.0/28",
+    ];
     run(&words).expect(&[("/connections/alive", 28)]);
     let mut peers: Vec<String> = receiver.try_iter().collect();
     peers.sort();
-    let mut expected: Vec<String> =
-        (1..=14).flat_map(|host| [format!("127.0.1.{host}"), format!("127.0.1.{host}")]).collect();
+    let mut expected: Vec<String> = (1..=14)
+        .flat_map(|host| [format!("127.0.1.{host}"), format!("127.0.1.{host}")])
+        .collect();
     expected.sort();
     assert_eq!(peers, expected);
 }
@@ -103,7 +116,11 @@ fn the_server_process_is_measured() {
         let value = server[field].as_f64().unwrap_or_default();
         assert!(value > 0.0, "{field} in {server:#}");
     }
-    assert!(outcome.json["generator"]["cpu_share"].as_f64().is_some_and(|share| share > 0.0));
+    assert!(
+        outcome.json["generator"]["cpu_share"]
+            .as_f64()
+            .is_some_and(|share| share > 0.0)
+    );
     for field in ["p50", "p90", "p99", "p999", "max"] {
         assert!(outcome.count(&format!("/latency_ns/response/{field}")) > 0);
         assert_eq!(

@@ -18,7 +18,9 @@ const STALL: Duration = Duration::from_millis(300);
 fn stalling_server(at: u64) -> (String, mpsc::Receiver<Duration>) {
     let (sender, receiver) = mpsc::channel();
     let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |number, message, socket| {
             if number == at {
                 let begun = Instant::now();
@@ -53,19 +55,29 @@ fn assert_closed_form(outcome: &Outcome, stall: Duration, run_s: f64) {
         assert_close(outcome, which, stall_ms * (1.0 - (1.0 - quantile) / share));
     }
     assert_close(outcome, "response/max", stall_ms);
-    assert!(latency_ms(outcome, "response/p50") < 30.0, "{}", outcome.text);
+    assert!(
+        latency_ms(outcome, "response/p50") < 30.0,
+        "{}",
+        outcome.text
+    );
 }
 
 #[test]
 fn an_open_loop_sees_a_stall_of_the_server_in_full() {
     let (url, stalls) = stalling_server(1_500);
-    let outcome = run(&["echo", &url, "-c", "1", "-R", "1000", "-d", "3s", "-w", "0s"]);
+    let outcome = run(&[
+        "echo", &url, "-c", "1", "-R", "1000", "-d", "3s", "-w", "0s",
+    ]);
     let stall = stalls.try_recv().expect("the server stalled");
     outcome.expect(&[("/messages/sent", 3_000), ("/messages/received", 3_000)]);
     assert_closed_form(&outcome, stall, 3.0);
     // The generator was not the one that was late: it sent on through the stall, so the latency
     // from the actual send time says the same.
-    assert_close(&outcome, "service/p99", latency_ms(&outcome, "response/p99"));
+    assert_close(
+        &outcome,
+        "service/p99",
+        latency_ms(&outcome, "response/p99"),
+    );
 }
 
 #[test]
@@ -74,9 +86,17 @@ fn a_closed_loop_hides_the_same_stall() {
     let outcome = run(&["echo", &url, "-c", "1", "-d", "3s", "-w", "0s"]);
     let stall = stalls.try_recv().expect("the server stalled");
     // One message only met the stall; with every other one fast, p99 knows nothing of it.
-    assert!(outcome.count("/messages/received") > 1_000, "{}", outcome.text);
+    assert!(
+        outcome.count("/messages/received") > 1_000,
+        "{}",
+        outcome.text
+    );
     assert_close(&outcome, "service/max", stall.as_secs_f64() * 1e3);
-    assert!(latency_ms(&outcome, "service/p99") < 100.0, "{}", outcome.text);
+    assert!(
+        latency_ms(&outcome, "service/p99") < 100.0,
+        "{}",
+        outcome.text
+    );
     assert_eq!(outcome.json["loop"], "closed");
 }
 
@@ -84,7 +104,9 @@ fn a_closed_loop_hides_the_same_stall() {
 fn a_stall_of_the_generator_is_in_response_but_not_in_service_and_makes_it_invalid() {
     let (sender, receiver) = mpsc::channel();
     let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |number, message, socket| {
             if number == 1_000 {
                 let _ = sender.send(());
@@ -93,7 +115,9 @@ fn a_stall_of_the_generator_is_in_response_but_not_in_service_and_makes_it_inval
         });
     });
     let url = format!("ws://{address}/");
-    let running = start(&["echo", &url, "-c", "1", "-R", "1000", "-d", "3s", "-w", "0s"]);
+    let running = start(&[
+        "echo", &url, "-c", "1", "-R", "1000", "-d", "3s", "-w", "0s",
+    ]);
     let is_halfway = receiver.recv_timeout(Duration::from_secs(30));
     running.signal("STOP");
     let begun = Instant::now();
@@ -105,9 +129,20 @@ fn a_stall_of_the_generator_is_in_response_but_not_in_service_and_makes_it_inval
     outcome.expect(&[("/messages/sent", 3_000), ("/messages/received", 3_000)]);
     assert_closed_form(&outcome, stall, 3.0);
     // Messages that were due while the process was stopped were sent late, and answered at once.
-    let (service, response) =
-        (latency_ms(&outcome, "service/p99"), latency_ms(&outcome, "response/p99"));
-    assert!(service < response / 3.0, "service {service} ms, response {response} ms");
-    assert_close(&outcome, "response/p99", outcome.count("/generator/late_ns/p99") as f64 / 1e6);
-    outcome.expect_end(4, "INVALID").expect_reason("the generator was not on time");
+    let (service, response) = (
+        latency_ms(&outcome, "service/p99"),
+        latency_ms(&outcome, "response/p99"),
+    );
+    assert!(
+        service < response / 3.0,
+        "service {service} ms, response {response} ms"
+    );
+    assert_close(
+        &outcome,
+        "response/p99",
+        outcome.count("/generator/late_ns/p99") as f64 / 1e6,
+    );
+    outcome
+        .expect_end(4, "INVALID")
+        .expect_reason("the generator was not on time");
 }

@@ -15,7 +15,10 @@ use tungstenite::{Bytes, Message};
 /// 500 messages, one connection, no warm-up: every counter can be foretold.
 fn five_hundred(url: &str) -> Vec<&str> {
     let words = "echo URL -c 1 -R 500 -d 1s -w 0s --drain 500ms";
-    words.split(' ').map(|word| if word == "URL" { url } else { word }).collect()
+    words
+        .split(' ')
+        .map(|word| if word == "URL" { url } else { word })
+        .collect()
 }
 
 fn payload(message: &Message) -> Vec<u8> {
@@ -37,7 +40,12 @@ fn an_honest_server_gets_a_clean_report() {
                 let mut arguments = words.to_vec();
                 arguments.extend(["-s", size, "--backend", backend, "--in-flight", "4"]);
                 let outcome = run(&arguments);
-                assert_eq!(outcome.code, Some(0), "{backend} {kind} {size}: {}", outcome.text);
+                assert_eq!(
+                    outcome.code,
+                    Some(0),
+                    "{backend} {kind} {size}: {}",
+                    outcome.text
+                );
                 let sent = outcome.count("/messages/sent");
                 assert!(sent >= 12, "every connection sends: {sent}");
                 outcome.expect(&[
@@ -61,7 +69,9 @@ fn an_honest_server_gets_a_clean_report() {
 #[test]
 fn flipped_bits() {
     let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |number, message, socket| {
             let mut bytes = payload(&message);
             if number % 10 == 5 {
@@ -87,7 +97,9 @@ fn flipped_bits() {
 #[test]
 fn dropped_messages() {
     let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |number, message, socket| {
             number % 10 == 5 || socket.send(message).is_ok()
         });
@@ -108,7 +120,9 @@ fn dropped_messages() {
 fn duplicated_messages() {
     for size in ["64", "4"] {
         let address = serve(|_, stream| {
-            let Some(mut socket) = upgrade(stream) else { return };
+            let Some(mut socket) = upgrade(stream) else {
+                return;
+            };
             echo(&mut socket, |number, message, socket| {
                 let is_repeated = number % 10 == 5;
                 socket.send(message.clone()).is_ok()
@@ -118,19 +132,24 @@ fn duplicated_messages() {
         let url = format!("ws://{address}/");
         let mut arguments = five_hundred(&url);
         arguments.extend(["-s", size]);
-        run(&arguments).expect_end(4, "INVALID").expect_reason("50 replies came twice").expect(&[
-            ("/messages/sent", 500),
-            ("/messages/received", 500),
-            ("/messages/duplicates", 50),
-            ("/messages/unsolicited", 0),
-        ]);
+        run(&arguments)
+            .expect_end(4, "INVALID")
+            .expect_reason("50 replies came twice")
+            .expect(&[
+                ("/messages/sent", 500),
+                ("/messages/received", 500),
+                ("/messages/duplicates", 50),
+                ("/messages/unsolicited", 0),
+            ]);
     }
 }
 
 #[test]
 fn unsolicited_messages_and_swapped_kinds() {
     let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |number, message, socket| match number % 10 {
             5 => socket.send(Message::text("hello?")).is_ok() && socket.send(message).is_ok(),
             7 => {
@@ -155,7 +174,9 @@ fn unsolicited_messages_and_swapped_kinds() {
 #[test]
 fn replies_out_of_order() {
     let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         let mut held = None;
         echo(&mut socket, |number, message, socket| match number % 10 {
             5 => {
@@ -163,7 +184,9 @@ fn replies_out_of_order() {
                 true
             }
             6 => {
-                let Some(held) = held.take() else { return false };
+                let Some(held) = held.take() else {
+                    return false;
+                };
                 socket.send(message).is_ok() && socket.send(held).is_ok()
             }
             _ => socket.send(message).is_ok(),
@@ -182,8 +205,12 @@ fn replies_out_of_order() {
 #[test]
 fn a_server_that_stops_answering() {
     let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
-        echo(&mut socket, |number, message, socket| number > 100 || socket.send(message).is_ok());
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
+        echo(&mut socket, |number, message, socket| {
+            number > 100 || socket.send(message).is_ok()
+        });
     });
     run(&five_hundred(&format!("ws://{address}/")))
         .expect_end(4, "INVALID")
@@ -198,7 +225,9 @@ fn a_server_that_stops_answering() {
         ]);
     // A closed loop sends one message more than was answered, and waits.
     let url = format!("ws://{address}/");
-    let words = ["echo", &url, "-c", "2", "-d", "300ms", "-w", "0s", "--drain", "200ms"];
+    let words = [
+        "echo", &url, "-c", "2", "-d", "300ms", "-w", "0s", "--drain", "200ms",
+    ];
     run(&words).expect_end(4, "INVALID").expect(&[
         ("/messages/sent", 202),
         ("/messages/received", 200),
@@ -210,11 +239,15 @@ fn a_server_that_stops_answering() {
 #[test]
 fn a_server_that_closes_in_mid_run() {
     let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |message_number, message, socket| {
             if number == 0 && message_number == 20 {
-                let frame =
-                    CloseFrame { code: CloseCode::Error, reason: "out of coffee".into() };
+                let frame = CloseFrame {
+                    code: CloseCode::Error,
+                    reason: "out of coffee".into(),
+                };
                 return socket.close(Some(frame)).is_ok();
             }
             socket.send(message).is_ok()
@@ -239,11 +272,14 @@ fn a_server_that_closes_in_mid_run() {
 
 #[test]
 fn a_server_that_hangs_up_or_talks_nonsense() {
-    for (is_nonsense, kinds) in
-        [(false, ["ended_without_close", "connection_broken"]), (true, ["protocol_error"; 2])]
-    {
+    for (is_nonsense, kinds) in [
+        (false, ["ended_without_close", "connection_broken"]),
+        (true, ["protocol_error"; 2]),
+    ] {
         let address = serve(move |_, stream| {
-            let Some(mut socket) = upgrade(stream) else { return };
+            let Some(mut socket) = upgrade(stream) else {
+                return;
+            };
             echo(&mut socket, |number, message, socket| {
                 if number < 10 {
                     return socket.send(message).is_ok();
@@ -257,9 +293,11 @@ fn a_server_that_hangs_up_or_talks_nonsense() {
         });
         let url = format!("ws://{address}/");
         let outcome = run(&["echo", &url, "-c", "3", "-d", "10s", "-w", "0s"]);
-        outcome
-            .expect_end(4, "INVALID")
-            .expect(&[("/connections/alive", 0), ("/messages/received", 27), ("/messages/lost", 3)]);
+        outcome.expect_end(4, "INVALID").expect(&[
+            ("/connections/alive", 0),
+            ("/messages/received", 27),
+            ("/messages/lost", 3),
+        ]);
         let errors: u64 = kinds
             .iter()
             .collect::<std::collections::BTreeSet<_>>()
@@ -268,7 +306,10 @@ fn a_server_that_hangs_up_or_talks_nonsense() {
             .sum();
         assert_eq!(errors, 3, "{}", outcome.text);
         let measured_s = outcome.json["duration_s"].as_f64().expect("a number");
-        assert!(measured_s < 5.0, "a run without connections ends: {measured_s} s");
+        assert!(
+            measured_s < 5.0,
+            "a run without connections ends: {measured_s} s"
+        );
     }
 }
 
@@ -290,22 +331,28 @@ fn refused_handshakes() {
     let refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     let wrong_key = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    for (response, kind) in
-        [(refusal, "upgrade_status_503"), (wrong_key, "upgrade_invalid"), ("", "upgrade_closed")]
-    {
+    for (response, kind) in [
+        (refusal, "upgrade_status_503"),
+        (wrong_key, "upgrade_invalid"),
+        ("", "upgrade_closed"),
+    ] {
         let address = serve(move |_, stream| answer_raw(stream, response));
         let url = format!("ws://{address}/");
         for command in ["echo", "idle"] {
-            run(&[command, &url, "-c", "7", "-d", "10s"]).expect_end(1, "INVALID").expect(&[
-                ("/connections/asked", 7),
-                ("/connections/open", 7),
-                ("/connections/upgraded", 0),
-                (&format!("/errors/{kind}"), 7),
-                ("/messages/sent", 0),
-            ]);
+            run(&[command, &url, "-c", "7", "-d", "10s"])
+                .expect_end(1, "INVALID")
+                .expect(&[
+                    ("/connections/asked", 7),
+                    ("/connections/open", 7),
+                    ("/connections/upgraded", 0),
+                    (&format!("/errors/{kind}"), 7),
+                    ("/messages/sent", 0),
+                ]);
         }
         let outcome = run(&["storm", &url, "-c", "7", "-d", "10s"]);
-        outcome.expect_end(1, "INVALID").expect(&[("/connections/upgraded", 0)]);
+        outcome
+            .expect_end(1, "INVALID")
+            .expect(&[("/connections/upgraded", 0)]);
         assert_eq!(
             outcome.count(&format!("/errors/{kind}")),
             outcome.count("/connections/asked"),
@@ -349,10 +396,20 @@ fn a_handshake_that_is_never_answered() {
     });
     let url = format!("ws://{address}/");
     for command in ["echo", "idle", "storm"] {
-        let words =
-            [command, &url, "-c", "4", "-d", "300ms", "--connect-timeout", "200ms"];
+        let words = [
+            command,
+            &url,
+            "-c",
+            "4",
+            "-d",
+            "300ms",
+            "--connect-timeout",
+            "200ms",
+        ];
         let outcome = run(&words);
-        outcome.expect_end(1, "INVALID").expect(&[("/connections/upgraded", 0)]);
+        outcome
+            .expect_end(1, "INVALID")
+            .expect(&[("/connections/upgraded", 0)]);
         let timeouts = outcome.count("/errors/upgrade_timeout");
         assert!(timeouts >= 4, "{command}: {}", outcome.text);
     }
@@ -377,7 +434,9 @@ fn nobody_listens() {
 fn pings_are_answered_and_every_frame_has_its_own_masking_key() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         for number in 0..20u8 {
             let _ = socket.send(Message::Ping(Bytes::from(vec![number; 3])));
         }
@@ -407,7 +466,9 @@ fn pings_are_answered_and_every_frame_has_its_own_masking_key() {
     let url = format!("ws://{address}/");
     let outcome = run(&["idle", &url, "-c", "1", "-d", "1s"]);
     assert_eq!(receiver.try_recv(), Ok(Ok(100)), "100 frames, 100 keys");
-    outcome.expect_end(0, "VALID").expect(&[("/connections/pings_answered", 120)]);
+    outcome
+        .expect_end(0, "VALID")
+        .expect(&[("/connections/pings_answered", 120)]);
 }
 
 #[test]
@@ -415,17 +476,25 @@ fn a_storm_is_counted_cycle_by_cycle() {
     let accepted = Arc::new(Mutex::new(0u64));
     let counter = Arc::clone(&accepted);
     let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         if let Ok(mut count) = counter.lock() {
             *count += 1;
         }
         echo(&mut socket, honest);
     });
     let url = format!("ws://{address}/");
-    let words = ["storm", &url, "-c", "4", "-d", "500ms", "-w", "0s", "-R", "200"];
+    let words = [
+        "storm", &url, "-c", "4", "-d", "500ms", "-w", "0s", "-R", "200",
+    ];
     let outcome = run(&words);
     let cycles = outcome.count("/connections/asked");
-    assert_eq!(cycles, 100, "200 per second for half a second: {}", outcome.text);
+    assert_eq!(
+        cycles, 100,
+        "200 per second for half a second: {}",
+        outcome.text
+    );
     assert_eq!(*accepted.lock().expect("not poisoned"), cycles);
     outcome.expect(&[
         ("/connections/upgraded", cycles),
@@ -441,7 +510,9 @@ fn a_storm_is_counted_cycle_by_cycle() {
 fn an_interrupted_run_still_reports() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else { return };
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
         echo(&mut socket, |number, message, socket| {
             if number == 50 {
                 let _ = sender.send(());
@@ -457,6 +528,10 @@ fn an_interrupted_run_still_reports() {
     assert!(waited.is_ok(), "{}", outcome.text);
     assert_eq!(outcome.code, Some(130), "{}", outcome.text);
     assert_eq!(outcome.json["interrupted"], true);
-    assert!(outcome.count("/messages/received") >= 50, "{}", outcome.text);
+    assert!(
+        outcome.count("/messages/received") >= 50,
+        "{}",
+        outcome.text
+    );
     outcome.expect(&[("/messages/lost", 0), ("/messages/in_flight", 0)]);
 }

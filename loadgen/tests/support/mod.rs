@@ -115,7 +115,9 @@ impl Running {
         std::thread::spawn(move || sender.send(self.child.wait_with_output()));
         let Ok(output) = receiver.recv_timeout(RUN_MAX) else {
             // The process is ours; it must not outlive the test.
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            let _ = Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
+                .status();
             unreachable!("the generator did not end within {RUN_MAX:?}");
         };
         let output = output.expect("waited for");
@@ -142,7 +144,13 @@ impl Outcome {
     /// Requires counters, each by its JSON pointer.
     pub fn expect(&self, counts: &[(&str, u64)]) -> &Outcome {
         for (pointer, count) in counts {
-            assert_eq!(self.count(pointer), *count, "{pointer}\n{:#}\n{}", self.json, self.text);
+            assert_eq!(
+                self.count(pointer),
+                *count,
+                "{pointer}\n{:#}\n{}",
+                self.json,
+                self.text
+            );
         }
         self
     }
@@ -158,7 +166,11 @@ impl Outcome {
     /// Requires that one of the reasons contains a phrase.
     pub fn expect_reason(&self, phrase: &str) -> &Outcome {
         let reasons = self.json["verdict_reasons"].to_string();
-        assert!(reasons.contains(phrase), "{phrase:?} in {reasons}\n{}", self.text);
+        assert!(
+            reasons.contains(phrase),
+            "{phrase:?} in {reasons}\n{}",
+            self.text
+        );
         self
     }
 }
