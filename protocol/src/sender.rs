@@ -61,14 +61,13 @@ impl Sender {
         workspace: &mut Workspace,
         out: &mut Vec<u8>,
     ) -> Result<(), Misuse> {
-        self.check(key)?;
-        if self.in_message {
-            return Err(Misuse::InsideFragmentedMessage);
+        if ((self.role == Role::Client) != key.is_some()) | self.close_sent | self.in_message {
+            return Err(self
+                .check(key)
+                .err()
+                .unwrap_or(Misuse::InsideFragmentedMessage));
         }
-        if let Some(agreed) = self.deflate
-            && payload.len() >= workspace.limits().compress_size_min
-            && self.message_deflated(agreed, kind, payload, key, workspace, out)
-        {
+        if self.deflate.is_some() && self.message_deflated(kind, payload, key, workspace, out) {
             return Ok(());
         }
         append_frame(opcode(kind), true, false, payload, key, out);
@@ -169,7 +168,6 @@ impl Sender {
         self.close_sent
     }
 
-    #[inline(always)]
     fn check(&self, key: Option<MaskingKey>) -> Result<(), Misuse> {
         match (self.role, key) {
             (Role::Client, None) => Err(Misuse::MaskingKeyMissing),
@@ -198,13 +196,18 @@ impl Sender {
     #[inline(never)]
     fn message_deflated(
         &mut self,
-        agreed: DeflateParameters,
         kind: MessageKind,
         payload: &[u8],
         key: Option<MaskingKey>,
         workspace: &mut Workspace,
         out: &mut Vec<u8>,
     ) -> bool {
+        let Some(agreed) = self.deflate else {
+            return false;
+        };
+        if payload.len() < workspace.limits().compress_size_min {
+            return false;
+        }
         let (takeover, window_bits) = match self.role {
             Role::Server => (
                 !agreed.server_no_context_takeover,

@@ -1,0 +1,8 @@
+//! Any bytes as a request head.
+
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::request_head(data));

@@ -1,0 +1,8 @@
+//! Any bytes as a response head.
+
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::response_head(data));

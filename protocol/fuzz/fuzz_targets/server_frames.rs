@@ -1,0 +1,8 @@
+//! Any bytes as frames, received in the server role.
+
+#![no_main]
+
+#[path = "../src/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::server_frames(data));
