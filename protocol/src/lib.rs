@@ -1,4 +1,11 @@
-//! RFC 6455 and RFC 7692 for both roles, without IO: bytes in, events out; messages in, bytes out.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! `receiver` and `assembly` turn bytes into events, `sender` and `prepared` messages into bytes;
+//! [`frame`] and `mask` are the layout both share, `deflate` is RFC 7692, [`handshake`] the opening
+//! handshake of both roles, `workspace` what the connections of a thread share. This crate must
+//! not know of sockets, clocks, randomness or threads.
 
 #![forbid(unsafe_code)]
 
