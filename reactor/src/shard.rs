@@ -107,7 +107,10 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         if self.has_stopped && io.slots.occupied() == 0 {
             return Progress::Stopped;
         }
-        let has_work = has_adoptions
+        // A stop that was asked for after this turn looked for one.
+        let must_stop = io.is_stopping && !self.has_stopped;
+        let has_work = must_stop
+            || has_adoptions
             || !io.outbox.entries.is_empty()
             || !io.requests.is_empty()
             || !self.mail.is_empty()
