@@ -92,7 +92,8 @@ async function close(code, reason) {
   const socket = await open();
   const end = closed(socket);
   socket.close(code, reason);
-  return [await end, [code, reason]];
+  // RFC 6455 5.5.1: the code is echoed; the reason need not be.
+  return [(await end)[0], code];
 }
 
 async function order() {

@@ -64,7 +64,8 @@ async def close(url, code, reason):
         await socket.send("before")
         await socket.recv()
         await socket.close(code, reason)
-        return (socket.close_code, socket.close_reason), (code, reason)
+        # RFC 6455 5.5.1: the code is echoed; the reason need not be.
+        return socket.close_code, code
 
 
 async def extension(url, is_wanted):

@@ -22,6 +22,7 @@ NOBODY = 65534
 START_FAILURE = 2
 CLIENTS_AT_DRAIN = 50
 EARLY_SIGNALS = 10
+LAST_ONE_GONE_MAX_S = 2
 FD_LIMIT_TOO_LOW = 16
 FD_LIMIT = 64
 SILENT_CLIENTS = 200
@@ -189,7 +190,10 @@ def check_drain(step, programs, backend, cores):
         server.process.send_signal(signal.SIGTERM)
         for index, client in enumerate(clients):
             step.check(f"connection {index} gets 1001", _drained, client)
+        started = time.monotonic()
         step.equal("exit status", server.wait(), 0)
+        seconds = time.monotonic() - started
+        step.case("it ends when the last of them is gone", seconds <= LAST_ONE_GONE_MAX_S, f"{seconds:.1f} s later")
         step.check("nobody listens any more", _nobody_listens, server.address)
     with Server(step, programs, "--drain-timeout-ms", "1000", backend=backend, cores=cores) as server:
         with Client(server.address) as stalled:
