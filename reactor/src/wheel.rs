@@ -122,9 +122,18 @@ impl Wheel {
     /// next timer (one of a later round), never later.
     pub(crate) fn next_ns(&self) -> Option<u64> {
         let first = self.tick as usize + 1;
-        let ahead = (0..BUCKETS).find(|step| {
-            let bucket = (first + step) % BUCKETS;
-            self.occupied[bucket / 64] & (1 << (bucket % 64)) != 0
+        let start = first % BUCKETS;
+        // One look per 64 buckets: this is asked whenever the shard has nothing to do. The word
+        // that holds the first bucket is looked at twice, for what lies after and before it.
+        let words = BUCKETS / 64;
+        let ahead = (0..=words).find_map(|step| {
+            let word = (start / 64 + step) % words;
+            let mut occupied = self.occupied[word];
+            if step == 0 {
+                occupied &= u64::MAX << (start % 64);
+            }
+            let bucket = word * 64 + occupied.trailing_zeros() as usize;
+            (occupied != 0).then_some((bucket + BUCKETS - start) % BUCKETS)
         })?;
         Some(self.epoch_ns + (first + ahead) as u64 * TICK_NS)
     }
