@@ -89,9 +89,12 @@ impl Floor {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        match self.ring.enter(1) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
+        // Completions may have been set aside while the last batch was sent.
+        if !self.ring.is_ready() {
+            match self.ring.enter(1) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
         }
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.take_completions(usize::MAX, &mut completions);
