@@ -1,8 +1,9 @@
 //! Frame headers and masking (RFC 6455 5.2 and 5.3).
 //!
 //! Owns the layout of a header and every rule that a header alone can break; masking itself is in
-//! `mask`. Knows nothing of messages beyond what [`Context`] tells it. Rules are judged in the order of the bytes that
-//! break them, so that the verdict does not depend on how the bytes were split.
+//! `mask`. Knows nothing of messages beyond what a `Context` tells it. Rules are judged in the
+//! order of the bytes that break them, so that the verdict does not depend on how the bytes were
+//! split.
 
 use crate::error::ProtocolError;
 pub use crate::mask::{MaskingKey, unmask};

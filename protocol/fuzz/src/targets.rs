@@ -17,8 +17,11 @@ use fanwire_protocol::{
     Settings, Workspace, WorkspaceLimits,
 };
 
-/// A target's name and function, for the replay.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// What is fuzzed: panics when a property breaks.
+pub type Target = fn(&[u8]);
+
+/// The targets by name, for the replay.
+pub const TARGETS: [(&str, Target); 5] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("server_frames", server_frames),
