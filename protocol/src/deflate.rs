@@ -371,4 +371,39 @@ mod tests {
             }
         }
     }
+
+    /// What a peer with the agreed window cannot reach must not be referred to, from the first
+    /// message to those after a reset: noise, twice, is compressible only by a larger window.
+    #[test]
+    fn no_reference_reaches_beyond_the_window() {
+        for window_bits in 9..=14 {
+            let mut state = 1_u32;
+            let noise: Vec<u8> = (0..(1 << window_bits) + 100)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                })
+                .collect();
+            let twice = [&noise[..], &noise].concat();
+            for level in [1, 6, 9] {
+                let mut deflater = Deflater::new(window_bits, level);
+                for takeover in [false, false, true, true, false] {
+                    let mut compressed = Vec::new();
+                    deflater.deflate(&twice, takeover, &mut compressed);
+                    let size = compressed.len();
+                    assert!(
+                        size > twice.len(),
+                        "{window_bits} bits, level {level}: {size}"
+                    );
+                }
+                let mut larger = Vec::new();
+                Deflater::new(15, level).deflate(&twice, false, &mut larger);
+                assert!(
+                    larger.len() < twice.len() * 3 / 4,
+                    "the check can tell: {}",
+                    larger.len()
+                );
+            }
+        }
+    }
 }

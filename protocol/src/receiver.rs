@@ -19,52 +19,13 @@ use crate::deflate::{DeflateParameters, Inflater};
 use crate::error::ProtocolError;
 use crate::event::{Event, Message, MessageKind};
 use crate::frame::{Context, HEADER_SIZE_MAX, Header, MaskingKey, Opcode, unmask};
+use crate::input::Input;
 use crate::mask::{is_ascii, unmask_is_ascii};
 use crate::settings::{Role, Settings};
 use crate::workspace::Workspace;
 
 /// Most bytes of a header that is not complete.
 const SPILL_MAX: usize = HEADER_SIZE_MAX - 1;
-
-/// A cursor over received bytes. Payloads are unmasked in place.
-#[derive(Debug)]
-pub struct Input<'b> {
-    bytes: &'b mut [u8],
-    /// `position <= bytes.len()`.
-    position: usize,
-}
-
-impl<'b> Input<'b> {
-    /// All of `bytes` is yet to be taken.
-    #[inline]
-    pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, position: 0 }
-    }
-
-    /// How many bytes are yet to be taken.
-    #[inline]
-    pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.position
-    }
-
-    #[inline(always)]
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.position..).unwrap_or_default()
-    }
-
-    /// Moves behind the next `count` bytes and returns where they are; fewer at the end.
-    #[inline(always)]
-    fn take(&mut self, count: usize) -> Range<usize> {
-        let start = self.position;
-        self.position = start + count.min(self.bytes.len() - start);
-        start..self.position
-    }
-
-    #[inline(always)]
-    fn at(&mut self, range: Range<usize>) -> &mut [u8] {
-        self.bytes.get_mut(range).unwrap_or_default()
-    }
-}
 
 /// The receiving half of a connection.
 #[derive(Debug)]
