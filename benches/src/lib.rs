@@ -31,6 +31,11 @@ pub struct ServerArguments {
     /// Core to run on; without it the scheduler decides
     #[arg(long, value_name = "CORE")]
     pub cpu: Option<usize>,
+
+    /// Bytes of each connection's read buffer, for a peer whose documentation advises another
+    /// size for many connections; the library's default without it
+    #[arg(long, value_name = "BYTES")]
+    pub read_buffer_size: Option<usize>,
 }
 
 impl ServerArguments {
@@ -89,11 +94,13 @@ pub fn announce(listener: &TcpListener) -> io::Result<()> {
 /// # Errors
 ///
 /// When the runtime or the listening socket cannot be made.
-pub fn serve_with_tokio<Served>(serve: fn(tokio::net::TcpStream) -> Served) -> io::Result<()>
+pub fn serve_with_tokio<Served>(
+    arguments: &ServerArguments,
+    serve: impl Fn(tokio::net::TcpStream) -> Served,
+) -> io::Result<()>
 where
     Served: Future<Output = ()> + Send + 'static,
 {
-    let arguments = ServerArguments::parse_and_pin()?;
     let listener = arguments.bind()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

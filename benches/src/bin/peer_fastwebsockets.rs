@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
+use fanwire_benches::ServerArguments;
 use fastwebsockets::{FragmentCollector, OpCode, WebSocketError, upgrade};
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use tokio::net::TcpStream;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::io::Result<()> {
-    fanwire_benches::serve_with_tokio(serve)
+    fanwire_benches::serve_with_tokio(&ServerArguments::parse_and_pin()?, serve)
 }
 
 async fn serve(stream: TcpStream) {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use bytes::BytesMut;
+use fanwire_benches::ServerArguments;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use sockudo_ws::handshake::{build_response, generate_accept_key, parse_request};
 use sockudo_ws::{Config, Message, WebSocketStream};
@@ -21,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const HEAD_SIZE: usize = 4096;
 
 fn main() -> std::io::Result<()> {
-    fanwire_benches::serve_with_tokio(serve)
+    fanwire_benches::serve_with_tokio(&ServerArguments::parse_and_pin()?, serve)
 }
 
 async fn serve(mut stream: TcpStream) {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use fanwire_benches::ServerArguments;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -15,11 +16,15 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::io::Result<()> {
-    fanwire_benches::serve_with_tokio(echo)
+    let arguments = ServerArguments::parse_and_pin()?;
+    let mut config = WebSocketConfig::default();
+    if let Some(size) = arguments.read_buffer_size {
+        config = config.read_buffer_size(size);
+    }
+    fanwire_benches::serve_with_tokio(&arguments, |stream| echo(stream, config))
 }
 
-async fn echo(stream: TcpStream) {
-    let config = WebSocketConfig::default();
+async fn echo(stream: TcpStream, config: WebSocketConfig) {
     let Ok(mut socket) = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await
     else {
         return;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use fanwire_benches::ServerArguments;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_websockets::{Config, Limits, ServerBuilder};
@@ -14,7 +15,7 @@ use tokio_websockets::{Config, Limits, ServerBuilder};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::io::Result<()> {
-    fanwire_benches::serve_with_tokio(echo)
+    fanwire_benches::serve_with_tokio(&ServerArguments::parse_and_pin()?, echo)
 }
 
 async fn echo(stream: TcpStream) {

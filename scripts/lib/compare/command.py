@@ -168,7 +168,8 @@ def draw_load(workload, outcome, settings):
     panels = []
     for metric in workload.metrics:
         values = {name: summarise(report.series(outcome, name, metric)) for name, _ in rows}
-        panels.append((metric.name, metric.format, values))
+        hint = "less is better" if metric.smaller_is_better else "more is better"
+        panels.append((metric.name, hint, metric.format, values))
     name = f"{workload.key}.svg"
     subtitle = (f"one server core, generator on another core of the same machine; median of "
                 f"{settings.runs} rounds, whisker: lowest to highest")
@@ -191,7 +192,7 @@ def compare_idle(settings, busy):
     values = {name: idle.slope(outcome, name) for name, _ in rows}
     drawing = plot.bars(
         title, "user memory, RssAnon, slope between 1,000 and 15,000 open connections",
-        rows, [("bytes per connection", idle.show_bytes, values)])
+        rows, [("memory per connection", "less is better", idle.show_bytes, values)])
     (settings.directory / "idle.svg").write_text(drawing, encoding="utf-8")
     section = "\n\n".join([f"## {title}", report.markdown_table(header, lines),
                            report.markdown_table(["item", "goal", "figure", "verdict"], goals)])

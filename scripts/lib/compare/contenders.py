@@ -1,6 +1,6 @@
 """Who takes part: how each is built, started, and configured. One table, nothing hidden."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Callable, Tuple
 
 from . import build
@@ -52,18 +52,13 @@ FANWIRE_URING = fanwire("fanwire", "uring")
 FANWIRE_EPOLL = fanwire("fanwire (epoll)", "epoll")
 FANWIRE_SPIN = fanwire("fanwire (spins 100 µs)", "uring", "--spin-us", "100")
 
-FLOOR_ECHO = from_benches(
+FLOOR_LOOP = from_benches(
     "floor",
-    "floor_echo",
-    FLOOR,
-    "bare io_uring loop: multishot receive, one batched send per socket and turn, and no "
-    "WebSocket work beyond turning a known frame around",
-)
-FLOOR_STORM = from_benches(
     "floor",
-    "floor_storm",
     FLOOR,
-    "bare io_uring loop: accept, receive, canned 101 with the computed accept key, one echo, close",
+    "bare io_uring loop: multishot accept and receive, one batch of sends per turn, the accept key "
+    "computed once per connection, the mask taken off each frame, nothing else; "
+    "`benches/src/bin/floor.rs`",
 )
 
 UWEBSOCKETS = Contender(
@@ -80,6 +75,15 @@ TOKIO_TUNGSTENITE = from_benches(
     PEER,
     "current-thread tokio, default buffers, replies fed and flushed once per wake-up, mimalloc",
     ("tokio-tungstenite", "tungstenite"),
+)
+# For very many quiet connections the library's documentation advises a small read buffer; the
+# default of 128 KiB is cleared when it is made, and so belongs to every connection.
+TOKIO_TUNGSTENITE_SMALL = replace(
+    TOKIO_TUNGSTENITE,
+    name="tokio-tungstenite (4 KiB)",
+    after=(*TOKIO_TUNGSTENITE.after, "--read-buffer-size", "4096"),
+    configuration="as tokio-tungstenite, with the read buffer of 4 KiB that its documentation "
+    "advises for many connections",
 )
 FASTWEBSOCKETS = from_benches(
     "fastwebsockets",

@@ -9,6 +9,8 @@ from .errors import RunFailed
 
 EXIT_OK = 0
 EXIT_INVALID = 4
+# Message counters of a report that must be zero.
+WRONG_MESSAGES = ("lost", "duplicates", "reordered", "corrupt", "unsolicited")
 # Beyond the duration that was asked for: connecting, warm-up, closing.
 GRACE_S = 60
 
@@ -24,20 +26,18 @@ class Load:
     spin: bool = False
 
     def words(self, duration_s, warmup_s):
-        words = [self.mode, "-c", str(self.connections), "-d", f"{duration_s:g}s"]
+        words = [self.mode, "-c", str(self.connections), "-d", f"{duration_s:g}s",
+                 "-w", f"{warmup_s:g}s", "-s", str(self.size)]
         if self.mode == "echo":
-            words += ["-w", f"{warmup_s:g}s", "-s", str(self.size)]
             words += ["--in-flight", str(self.in_flight)]
-            if self.spin:
-                words.append("--spin")
-        elif self.mode == "storm":
-            words += ["-s", str(self.size)]
+        if self.spin:
+            words.append("--spin")
         return words
 
     def command(self, program, address, cpu, pid, duration_s, warmup_s, report):
         mode, *rest = self.words(duration_s, warmup_s)
         return [str(program), mode, f"ws://{address}/", *rest, "--cpu", str(cpu),
-                "--server-pid", str(pid), "--json", str(report)]
+                "--server-pid", str(pid), "--quiet", "--json", str(report)]
 
 
 def drive(command, report, duration_s):
@@ -66,13 +66,20 @@ def drive(command, report, duration_s):
 def check(result):
     """Fails a run in which a connection was lost or a reply was wrong."""
     wrong = {kind: count for kind, count in count_errors(result.get("errors")) if count}
+    messages = result.get("messages", {})
+    wrong.update({kind: messages[kind] for kind in WRONG_MESSAGES if messages.get(kind)})
     if wrong:
         raise RunFailed("errors: " + ", ".join(f"{kind} {count}" for kind, count in wrong.items()))
     connections = result.get("connections", {})
-    asked, opened = connections.get("asked"), connections.get("open")
-    if result.get("mode") != "storm" and asked is not None and opened is not None:
-        if opened < asked:
-            raise RunFailed(f"only {opened} of {asked} connections were opened")
+    # In a storm connections are meant to be gone at the end.
+    stages = ("upgraded", "served") if result["mode"] == "storm" else ("served", "alive")
+    for stage in stages:
+        if connections.get(stage, 0) < connections.get("open", 0):
+            raise RunFailed(f"of {connections['open']} connections only {connections[stage]} "
+                            f"were {stage}")
+    if connections.get("open", 0) < connections.get("asked", 0):
+        raise RunFailed(f"only {connections['open']} of {connections['asked']} connections "
+                        "were opened")
 
 
 def count_errors(errors):

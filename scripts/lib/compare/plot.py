@@ -34,24 +34,27 @@ def page(width, height, parts):
             + "\n".join(parts) + "\n</svg>\n")
 
 
-BAR, STEP, PANEL, LABELS, GAP, TOP = 16, 28, 250, 210, 36, 84
+BAR, STEP, PANEL, GAP, TOP = 16, 28, 250, 36, 100
 
 
 def bars(title, subtitle, rows, panels):
     """Horizontal bars, one panel per metric, rows shared.
 
-    rows: (name, kind); panels: (heading, format, {name: Summary or None}). The whisker is the
-    range over the rounds."""
+    rows: (name, kind); panels: (heading, hint, format, {name: Summary or None}). The whisker is
+    the range over the rounds."""
+    # As wide as the longest name; about 7.4 units per character at this size.
+    labels = 40 + 7.4 * max(len(name) for name, _ in rows)
     height = TOP + STEP * len(rows) + 30
-    width = LABELS + (PANEL + GAP) * len(panels) + 20
+    width = round(labels + (PANEL + GAP) * len(panels) + 20)
     parts = [text(20, 30, title, 18, weight="bold"), text(20, 52, subtitle, 12, colour="#52606d")]
     for index, (name, kind) in enumerate(rows):
         y = TOP + STEP * index + BAR - 3
         weight = "bold" if kind == "fanwire" else "normal"
-        parts.append(text(LABELS - 12, y, name, 13, "end", weight))
-    for number, (heading, show, values) in enumerate(panels):
-        left = LABELS + (PANEL + GAP) * number
-        parts.append(text(left, TOP - 12, heading, 13, weight="bold"))
+        parts.append(text(labels - 12, y, name, 13, "end", weight))
+    for number, (heading, hint, show, values) in enumerate(panels):
+        left = labels + (PANEL + GAP) * number
+        parts.append(text(left, TOP - 26, heading, 13, weight="bold"))
+        parts.append(text(left, TOP - 11, hint, 11, colour="#52606d"))
         parts += panel(left, rows, show, values)
     return page(width, height, parts)
 
@@ -126,7 +129,9 @@ def chart(left, top, width, height, heading, peers, sizes, bound):
                           INK if tick == 1 else FAINT, 1.2 if tick == 1 else 1))
         parts.append(text(inner_left - 6, y + 4, f"{tick:g} ×", 11, "end"))
     y = place_y(bound)
-    parts.append(line(inner_left, y, inner_left + inner_width, y, INK, 1, "4 3"))
+    # The bound is one for small messages.
+    small = max(index for index, size in enumerate(sizes) if size <= 1024)
+    parts.append(line(inner_left, y, place_x(small), y, INK, 1, "4 3"))
     for index, size in enumerate(sizes):
         label = f"{size} B" if size < 1024 else f"{size // 1024} KiB"
         parts.append(text(place_x(index), inner_top + inner_height + 16, label, 10, "middle"))
