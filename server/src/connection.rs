@@ -170,6 +170,12 @@ impl<S> Connection<S> {
         self.peer.unpack()
     }
 
+    /// Whether what comes from the peer is looked at.
+    #[inline]
+    pub(crate) fn is_heard(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::CloseSent)
+    }
+
     /// Something came from the peer, which is as good a sign of life as a pong.
     pub(crate) fn note_received(&mut self, now: Moment) {
         self.last_received = now;

@@ -151,11 +151,11 @@ impl<S> Connections<S> {
     /// Sets the connection's timer if it has to fire earlier than it is set to.
     pub(crate) fn rearm(&mut self, io: &mut Io, token: Token) {
         let now = moment(io);
-        let limits = self.limits.clone();
-        if let Some(after_ms) = self
-            .get_mut(token)
-            .and_then(|connection| connection.rearm(&limits, now))
-        {
+        let connection = self.table.get_mut(token.slot());
+        let after_ms = connection
+            .filter(|connection| connection.token == token)
+            .and_then(|connection| connection.rearm(&self.limits, now));
+        if let Some(after_ms) = after_ms {
             io.set_timer(token, after_ms);
         }
     }
@@ -371,8 +371,7 @@ impl<S> Connections<S> {
     /// Whether the connection is still listened to.
     #[inline]
     pub(crate) fn is_heard(&self, token: Token) -> bool {
-        self.get(token)
-            .is_some_and(|connection| matches!(connection.phase, Phase::Open | Phase::CloseSent))
+        self.get(token).is_some_and(Connection::is_heard)
     }
 
     /// What a batch of received bytes means for deadlines and limits.
@@ -386,7 +385,10 @@ impl<S> Connections<S> {
         held: usize,
     ) {
         let now = moment(io);
-        let Some(connection) = self.open_mut(token) else {
+        let Some(connection) = self
+            .get_mut(token)
+            .filter(|connection| connection.is_heard())
+        else {
             return;
         };
         let assembly_starts = connection.note_assembly(is_mid_message, finished_one, now);
@@ -411,7 +413,7 @@ impl<S> Connections<S> {
             let oldest = self
                 .table
                 .iter()
-                .filter(|connection| connection.held > 0 && connection.phase == Phase::Open)
+                .filter(|connection| connection.held > 0 && connection.is_heard())
                 .max_by_key(|connection| connection.assembly_age(now))
                 .map(|connection| connection.token);
             let Some(oldest) = oldest else { return };
@@ -456,6 +458,16 @@ impl<S> Connections<S> {
             CloseReason::NoPong => DEAD_PEER_CLOSE_MS.min(self.limits.close_timeout_ms),
             _ => self.limits.close_timeout_ms,
         };
+        let now = moment(io);
+        if let Some(connection) = self
+            .get_mut(token)
+            .filter(|connection| connection.phase == Phase::CloseSent)
+        {
+            // Our Close frame is on its way already and says what it says.
+            connection.note_closing(Phase::Finishing, now, within_ms);
+            self.finish(io, token);
+            return;
+        }
         let code = reason.status_code();
         if self.send_close(
             io,
@@ -472,6 +484,8 @@ impl<S> Connections<S> {
 
     /// The peer's Close frame came: answers it if it began the handshake, and ends our stream.
     pub(crate) fn peer_closed(&mut self, io: &mut Io, token: Token, code: Option<StatusCode>) {
+        self.release_unfinished(token);
+        self.failed.push(token);
         let within_ms = self.limits.close_timeout_ms;
         let Some(connection) = self.get_mut(token) else {
             return;

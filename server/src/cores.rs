@@ -35,7 +35,9 @@ impl fmt::Display for CoreListError {
             CoreListError::Backwards(first, last) => {
                 write!(formatter, "the range {first}-{last} runs backwards")?;
             }
-            CoreListError::Twice(cpu) => write!(formatter, "processor {cpu} is named twice")?,
+            CoreListError::Twice(processor) => {
+                write!(formatter, "processor {processor} is named twice")?
+            }
             CoreListError::TooMany => write!(formatter, "more than {SHARDS_MAX} processors")?,
         }
         write!(formatter, "; write numbers and ranges such as 0,2-3")
@@ -49,23 +51,23 @@ impl CoreList {
     ///
     /// # Errors
     /// An empty list, a processor named twice, too many of them.
-    pub fn new(cpus: Vec<usize>) -> Result<CoreList, CoreListError> {
-        if cpus.is_empty() {
+    pub fn new(processors: Vec<usize>) -> Result<CoreList, CoreListError> {
+        if processors.is_empty() {
             return Err(CoreListError::Empty);
         }
-        if cpus.len() > SHARDS_MAX {
+        if processors.len() > SHARDS_MAX {
             return Err(CoreListError::TooMany);
         }
-        for (index, cpu) in cpus.iter().enumerate() {
-            if cpus[..index].contains(cpu) {
-                return Err(CoreListError::Twice(*cpu));
+        for (index, processor) in processors.iter().enumerate() {
+            if processors[..index].contains(processor) {
+                return Err(CoreListError::Twice(*processor));
             }
         }
-        Ok(CoreList(cpus))
+        Ok(CoreList(processors))
     }
 
     /// The processors, in the order given.
-    pub fn cpus(&self) -> &[usize] {
+    pub fn processors(&self) -> &[usize] {
         &self.0
     }
 }
@@ -79,7 +81,7 @@ impl FromStr for CoreList {
                 .parse::<usize>()
                 .map_err(|_| CoreListError::NotANumber(part.trim().to_owned()))
         };
-        let mut cpus = Vec::new();
+        let mut processors = Vec::new();
         for entry in text.split(',') {
             let entry = entry.trim();
             if entry.is_empty() {
@@ -95,17 +97,17 @@ impl FromStr for CoreList {
             if last - first >= SHARDS_MAX {
                 return Err(CoreListError::TooMany);
             }
-            cpus.extend(first..=last);
+            processors.extend(first..=last);
         }
-        CoreList::new(cpus)
+        CoreList::new(processors)
     }
 }
 
 impl fmt::Display for CoreList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, cpu) in self.0.iter().enumerate() {
+        for (index, processor) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "," };
-            write!(formatter, "{separator}{cpu}")?;
+            write!(formatter, "{separator}{processor}")?;
         }
         Ok(())
     }
@@ -117,8 +119,8 @@ mod tests {
 
     #[test]
     fn numbers_and_ranges() {
-        assert_eq!("0,2-3".parse::<CoreList>().unwrap().cpus(), [0, 2, 3]);
-        assert_eq!("7".parse::<CoreList>().unwrap().cpus(), [7]);
+        assert_eq!("0,2-3".parse::<CoreList>().unwrap().processors(), [0, 2, 3]);
+        assert_eq!("7".parse::<CoreList>().unwrap().processors(), [7]);
         assert_eq!(" 1 , 0 ".parse::<CoreList>().unwrap().to_string(), "1,0");
     }
 

@@ -130,7 +130,7 @@ impl Running {
             self.address
         );
         let shards = self.shards();
-        tracing::info!("shards: {shards} ({:?})", self.config.placement);
+        tracing::info!("shards: {shards}, {}", self.config.placement);
         for backend in self.distinct_backends() {
             tracing::info!("backend: {backend}");
         }

@@ -2,6 +2,7 @@
 //!
 //! It owns the builder and the start-up of the threads. It must not know what happens on them.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -37,6 +38,16 @@ pub enum Placement {
     Pinned(CoreList),
     /// This many shards, wherever the kernel puts them: for tests and for shared machines.
     Unpinned(u16),
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Placement::AllAllowed => formatter.write_str("one on each processor allowed"),
+            Placement::Pinned(list) => write!(formatter, "on processors {list}"),
+            Placement::Unpinned(_) => formatter.write_str("not pinned"),
+        }
+    }
 }
 
 /// Everything a server is told besides its handler.
@@ -187,10 +198,17 @@ pub fn processors(placement: &Placement) -> Result<Vec<Option<usize>>, StartErro
         Placement::Unpinned(shards) => Ok(vec![None; usize::from(*shards).max(1)]),
         Placement::AllAllowed => Ok(allowed.into_iter().map(Some).collect()),
         Placement::Pinned(list) => {
-            if let Some(cpu) = list.cpus().iter().find(|cpu| !allowed.contains(cpu)) {
-                return Err(StartError::Processor { cpu: *cpu, allowed });
+            if let Some(processor) = list
+                .processors()
+                .iter()
+                .find(|processor| !allowed.contains(processor))
+            {
+                return Err(StartError::Processor {
+                    processor: *processor,
+                    allowed,
+                });
             }
-            Ok(list.cpus().iter().copied().map(Some).collect())
+            Ok(list.processors().iter().copied().map(Some).collect())
         }
     }
 }
@@ -279,12 +297,12 @@ where
     let (events, control) = mpsc::channel();
     let (ready, started) = mpsc::channel();
     let mut running = Running::new(address, config.clone(), events.clone(), control);
-    for (shard, (listener, cpu)) in listeners.into_iter().zip(processors).enumerate() {
+    for (shard, (listener, processor)) in listeners.into_iter().zip(processors).enumerate() {
         let shard = shard as ShardId;
         let (mut senders, mail) = mailbox(1, MAIL_CAPACITY).map_err(StartError::System)?;
         let seat = Seat {
             shard,
-            options: core_options(&config, cpu),
+            options: core_options(&config, processor),
             common: common.clone(),
             listener,
             mail,

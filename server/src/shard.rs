@@ -12,7 +12,6 @@ use fanwire_reactor::{Application, Cause, Io, Token};
 
 use crate::admission::Admission;
 use crate::close_reason::CloseReason;
-use crate::connection::Phase;
 use crate::connections::{Admitted, Connections, moment};
 use crate::context::Context;
 use crate::counters::ShardCounters;
@@ -76,6 +75,9 @@ impl<H: Handler> Shard<H> {
         self.is_stopping = true;
         self.reception.keep(&self.connections.counters);
         io.stop();
+        // The last connection ends in the flush of a turn, and that turn looks at requests to
+        // stop before its flush. The alarm makes another turn follow.
+        io.set_alarm(io.now_ns().max(1));
     }
 
     fn is_drained(&self) -> bool {
@@ -179,9 +181,7 @@ impl<H: Handler> Application for Shard<H> {
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
         let now = moment(io);
         match self.connections.get_mut(token) {
-            Some(connection) if matches!(connection.phase, Phase::Open | Phase::CloseSent) => {
-                connection.note_received(now);
-            }
+            Some(connection) if connection.is_heard() => connection.note_received(now),
             _ => return,
         }
         let Some(receiver) = self.receivers.get_mut(token.slot()) else {

@@ -18,7 +18,7 @@ pub enum StartError {
     /// A processor of the list does not exist or is not allowed.
     Processor {
         /// The processor asked for.
-        cpu: usize,
+        processor: usize,
         /// Those this process may run on.
         allowed: Vec<usize>,
     },
@@ -47,10 +47,10 @@ impl fmt::Display for StartError {
         match self {
             StartError::Limit(error) => write!(formatter, "{error}"),
             StartError::Listen(address, error) => listen(formatter, *address, error),
-            StartError::Processor { cpu, allowed } => {
+            StartError::Processor { processor, allowed } => {
                 write!(
                     formatter,
-                    "processor {cpu} does not exist or this process may not run on it; allowed \
+                    "processor {processor} does not exist or this process may not run on it; allowed \
                      are {}. Name some of these, or widen the affinity that taskset, the \
                      container or the service manager set",
                     ranges(allowed),
@@ -159,7 +159,7 @@ mod tests {
             ),
             (
                 StartError::Processor {
-                    cpu: 9,
+                    processor: 9,
                     allowed: vec![0, 1, 2, 5],
                 },
                 "0-2,5",
