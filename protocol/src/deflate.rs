@@ -190,12 +190,14 @@ impl Deflater {
         }
     }
 
-    /// Appends the deflated message to `out`, without the tail of RFC 7692 7.2.1.
-    pub(crate) fn deflate(&mut self, payload: &[u8], takeover: bool, out: &mut Vec<u8>) {
+    /// Appends the deflated message to `out`, without the tail of RFC 7692 7.2.1. Whether that
+    /// went well; if not, what was appended and this deflater are of no use.
+    #[must_use]
+    pub(crate) fn deflate(&mut self, payload: &[u8], takeover: bool, out: &mut Vec<u8>) -> bool {
         if payload.is_empty() {
             // RFC 7692 7.2.3.6: an empty stored block less the tail; the window is as before.
             out.push(0x00);
-            return;
+            return true;
         }
         if self.used && !takeover {
             self.stream.reset();
@@ -206,22 +208,26 @@ impl Deflater {
         out.reserve(payload.len() / 2 + 64);
         loop {
             let before = self.stream.total_in();
-            // A stream that was opened for deflating and is given room can only make progress:
-            // zlib's sole other answer, "no progress was possible", is a status and not an error.
+            // zlib fails here only when its stream is corrupt, which no payload can bring about.
             let result = self.stream.compress_vec(input, out, FlushCompress::Sync);
+            if result.is_err() {
+                return false;
+            }
             let consumed = (self.stream.total_in() - before) as usize;
             input = input.get(consumed..).unwrap_or_default();
-            if result.is_err() || (input.is_empty() && out.len() < out.capacity()) {
+            // With room left over, the flush is complete.
+            if input.is_empty() && out.len() < out.capacity() {
                 break;
             }
             out.reserve(input.len() / 2 + 64);
         }
-        if out
+        let is_flushed = out
             .get(start..)
-            .is_some_and(|deflated| deflated.ends_with(&TAIL))
-        {
+            .is_some_and(|deflated| deflated.ends_with(&TAIL));
+        if is_flushed {
             out.truncate(out.len() - TAIL.len());
         }
+        is_flushed
     }
 }
 
@@ -247,8 +253,10 @@ impl SharedDeflater {
         self.window_bits
     }
 
-    pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        self.deflater.deflate(payload, false, out);
+    /// As [`Deflater::deflate`].
+    #[must_use]
+    pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        self.deflater.deflate(payload, false, out)
     }
 }
 
@@ -324,7 +332,7 @@ mod tests {
     fn output_stops_one_byte_beyond_the_limit() {
         let payload = vec![0_u8; 1 << 20];
         let mut compressed = Vec::new();
-        Deflater::new(15, 9).deflate(&payload, false, &mut compressed);
+        assert!(Deflater::new(15, 9).deflate(&payload, false, &mut compressed));
         let mut inflater = Inflater::new(15);
         for size_max in [0, 1, 1000, 1 << 16, (1 << 20) - 1] {
             let mut out = Vec::new();
@@ -362,7 +370,7 @@ mod tests {
                 let mut inflater = Inflater::new(window_bits);
                 for size in [0, 1, 100, 0, 3000, payload.len()] {
                     let mut compressed = Vec::new();
-                    deflater.deflate(&payload[..size], takeover, &mut compressed);
+                    assert!(deflater.deflate(&payload[..size], takeover, &mut compressed));
                     let mut out = Vec::new();
                     let result = inflater.inflate(&compressed, takeover, payload.len(), &mut out);
                     assert_eq!(result, Ok(()), "{window_bits} bits, {size} bytes");
@@ -389,7 +397,7 @@ mod tests {
                 let mut deflater = Deflater::new(window_bits, level);
                 for takeover in [false, false, true, true, false] {
                     let mut compressed = Vec::new();
-                    deflater.deflate(&twice, takeover, &mut compressed);
+                    assert!(deflater.deflate(&twice, takeover, &mut compressed));
                     let size = compressed.len();
                     assert!(
                         size > twice.len(),
@@ -397,7 +405,7 @@ mod tests {
                     );
                 }
                 let mut larger = Vec::new();
-                Deflater::new(15, level).deflate(&twice, false, &mut larger);
+                assert!(Deflater::new(15, level).deflate(&twice, false, &mut larger));
                 assert!(
                     larger.len() < twice.len() * 3 / 4,
                     "the check can tell: {}",

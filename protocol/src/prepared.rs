@@ -31,8 +31,7 @@ impl PreparedMessage {
         append_frame(opcode(kind), true, false, payload, None, &mut plain);
         let deflated = deflate.as_deref_mut().and_then(|deflater| {
             let mut compressed = Vec::new();
-            deflater.deflate(payload, &mut compressed);
-            if compressed.len() >= payload.len() {
+            if !deflater.deflate(payload, &mut compressed) || compressed.len() >= payload.len() {
                 return None;
             }
             let mut frame = Vec::with_capacity(HEADER_SIZE_MAX + compressed.len());

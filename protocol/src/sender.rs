@@ -223,19 +223,23 @@ impl Sender {
         if window_bits < DEFLATE_WINDOW_BITS_MIN {
             return false;
         }
-        if takeover {
+        let is_deflated = if takeover {
             let level = workspace.limits().compression_level;
             let deflater = self
                 .deflater
                 .get_or_insert_with(|| Box::new(Deflater::new(window_bits, level)));
             workspace.scratch.clear();
-            deflater.deflate(payload, true, &mut workspace.scratch);
+            deflater.deflate(payload, true, &mut workspace.scratch)
         } else {
             let (deflater, scratch) = workspace.deflater(window_bits);
-            deflater.deflate(payload, false, scratch);
+            deflater.deflate(payload, false, scratch)
+        };
+        if !is_deflated {
+            // A fresh deflater refers to nothing before it, so the next message may begin one.
+            self.deflater = None;
         }
         // With takeover the message is part of the window now, so the peer must see it.
-        let is_of_use = takeover || workspace.scratch.len() < payload.len();
+        let is_of_use = is_deflated && (takeover || workspace.scratch.len() < payload.len());
         if is_of_use {
             append_frame(opcode(kind), true, true, &workspace.scratch, key, out);
         }
