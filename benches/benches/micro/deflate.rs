@@ -1,6 +1,6 @@
 //! RFC 7692 without context takeover on either side, window of 15 bits. Of the peers only
-//! sockudo-ws has the extension (level 6 of zlib-rs; ours is whatever the library chose for
-//! itself: the compressed size is printed beside the times so that speed is not bought with it).
+//! sockudo-ws has the extension. Both sides run at the same level, once at ours (1) and once at
+//! theirs (6); the compressed size is printed beside the times, so that speed is not bought with it.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanwire_protocol::{
     Connection, DeflateParameters, Event, Input, MaskingKey, MessageKind, Settings, Workspace,
+    WorkspaceLimits,
 };
 use sockudo_ws::protocol::CompressedProtocol;
 
@@ -25,13 +26,22 @@ const PARAMETERS: DeflateParameters = DeflateParameters {
 const SIZE_MIN: usize = 256;
 
 pub fn deflate(criterion: &mut Criterion) {
-    compress(criterion);
+    compress(criterion, "deflate_level_1", 1);
+    compress(criterion, "deflate_level_6", 6);
     decompress(criterion);
 }
 
-fn peer() -> CompressedProtocol {
+fn workspace(level: u32) -> Workspace {
+    Workspace::new(WorkspaceLimits {
+        compression_level: level,
+        ..WorkspaceLimits::default()
+    })
+}
+
+fn peer(level: u32) -> CompressedProtocol {
     let config = sockudo_ws::Config::default();
     let deflate = sockudo_ws::DeflateConfig {
+        compression_level: level,
         server_no_context_takeover: true,
         client_no_context_takeover: true,
         ..sockudo_ws::DeflateConfig::default()
@@ -39,14 +49,14 @@ fn peer() -> CompressedProtocol {
     CompressedProtocol::server(config.max_frame_size, config.max_message_size, deflate)
 }
 
-fn compress(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("deflate");
+fn compress(criterion: &mut Criterion, name: &str, level: u32) {
+    let mut group = criterion.benchmark_group(name);
     for size in wire::SIZES.into_iter().filter(|size| *size >= SIZE_MIN) {
         let payload = bytes::Bytes::from(wire::ascii_payload(size));
         group.throughput(Throughput::Bytes(size as u64));
 
         let mut connection = Connection::new(Arc::new(Settings::server()), Some(PARAMETERS));
-        let mut workspace = Workspace::default();
+        let mut workspace = workspace(level);
         let mut out = Vec::new();
         let mut encode = || {
             out.clear();
@@ -62,12 +72,12 @@ fn compress(criterion: &mut Criterion) {
                 .expect("a server sends without a key");
             black_box(out.len())
         };
-        eprintln!("deflate/fanwire/{size}: {} bytes on the wire", encode());
+        eprintln!("{name}/fanwire/{size}: {} bytes on the wire", encode());
         group.bench_function(BenchmarkId::new("fanwire", size), |bencher| {
             bencher.iter(&mut encode);
         });
 
-        let mut protocol = peer();
+        let mut protocol = peer(level);
         let mut out = BytesMut::new();
         let message = sockudo_ws::Message::Text(payload.clone());
         let mut encode = || {
@@ -77,7 +87,7 @@ fn compress(criterion: &mut Criterion) {
                 .expect("an open connection");
             black_box(out.len())
         };
-        eprintln!("deflate/sockudo-ws/{size}: {} bytes on the wire", encode());
+        eprintln!("{name}/sockudo-ws/{size}: {} bytes on the wire", encode());
         group.bench_function(BenchmarkId::new("sockudo-ws", size), |bencher| {
             bencher.iter(&mut encode);
         });
@@ -124,7 +134,7 @@ fn decompress(criterion: &mut Criterion) {
             });
         });
 
-        let mut protocol = peer();
+        let mut protocol = peer(6);
         let mut buffer = BytesMut::new();
         let mut messages = Vec::new();
         group.bench_function(BenchmarkId::new("sockudo-ws", size), |bencher| {

@@ -18,7 +18,7 @@
 //! | `encode` | one server frame into a buffer | all but tokio-websockets (not public) |
 //! | `send` | one message through the library into a socket-like sink | all |
 //! | `handshake` | request head to 101 | all |
-//! | `deflate`, `inflate` | RFC 7692 without context takeover | fanwire, sockudo-ws (nobody else has it) |
+//! | `deflate_level_1`, `deflate_level_6`, `inflate` | RFC 7692 without context takeover | fanwire, sockudo-ws (nobody else has it) |
 
 #![forbid(unsafe_code)]
 #![allow(missing_docs)] // criterion's macros make public functions

@@ -29,7 +29,8 @@ GROUPS = {
     "encode": "encode a frame",
     "send": "encode and write",
     "handshake": "opening handshake",
-    "deflate": "deflate",
+    "deflate_level_1": "deflate, level 1",
+    "deflate_level_6": "deflate, level 6",
     "inflate": "inflate",
 }
 
