@@ -21,9 +21,10 @@ ARROWS = {
     "fanwire-benches": {"fanwire-protocol", "fanwire-reactor", "fanwire-server", "fanwire-loadgen"},
 }
 # The protocol does no IO, reads no clock and draws no randomness, so it needs only these.
-PROTOCOL_DEPENDENCIES = {"bytes", "httparse", "sha1", "base64", "simdutf8", "flate2"}
+PROTOCOL_DEPENDENCIES = {"bytes", "httparse", "sha1", "base64", "simdutf8", "flate2", "pulp"}
+# Formatting into a vector (`io::Write`) and parsing an address are no IO.
 PROTOCOL_FORBIDDEN = re.compile(
-    r"\bstd::(net|io|fs|thread|process|env)\b|\bInstant::now\b|\bSystemTime\b|\bfastrand\b|\brand::|\bprintln!|\beprintln!")
+    r"\bstd::(fs|thread|process|env)\b|\bstd::io\b(?!::Write\b)|\bstd::net\b(?!::Ipv?[46]?Addr\b)|\bInstant::now\b|\bSystemTime\b|\bfastrand\b|\brand::|\bprintln!|\beprintln!")
 # WebSocket words that the reactor must not know, as whole words of code.
 REACTOR_FORBIDDEN = re.compile(r"\b(fanwire_protocol|WebSocket|Opcode|StatusCode|MaskingKey|permessage|Sec-WebSocket\S*)\b")
 ANYWHERE_FORBIDDEN = re.compile(
