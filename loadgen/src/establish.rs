@@ -30,8 +30,8 @@ pub struct Greeting {
     pub headers: Vec<(String, String)>,
 }
 
-/// Every parameter of RFC 7692 7.1 that a client may leave to the server.
-pub fn full_deflate_offer() -> DeflateOffer {
+/// What a load run offers: the server may limit our window, and decides the rest.
+fn deflate_offer() -> DeflateOffer {
     DeflateOffer {
         client_max_window_bits: Some(15),
         ..DeflateOffer::default()
@@ -46,7 +46,7 @@ impl Greeting {
             request_target: config.target.request_target.clone(),
             origin: config.origin.clone(),
             subprotocols: config.subprotocols.clone(),
-            deflate: config.deflate.then(full_deflate_offer),
+            deflate: config.deflate.then(deflate_offer),
             headers: config.headers.clone(),
         }
     }

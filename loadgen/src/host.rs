@@ -7,19 +7,47 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// CPU time of every thread of a process, in nanoseconds since the thread began.
+/// What the scheduler has accounted to a thread since it began, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// On a CPU.
+    pub run_ns: u64,
+    /// Ready to run, but waiting for a CPU that somebody else had.
+    pub wait_ns: u64,
+}
+
+impl ThreadTime {
+    /// Reads `schedstat` of a task directory of /proc.
+    fn of(task: &Path) -> Option<ThreadTime> {
+        let text = fs::read_to_string(task.join("schedstat")).ok()?;
+        let mut fields = text.split_ascii_whitespace();
+        let run_ns = fields.next()?.parse().ok()?;
+        let wait_ns = fields.next()?.parse().ok()?;
+        Some(ThreadTime { run_ns, wait_ns })
+    }
+
+    /// What was added since `earlier`.
+    pub fn since(self, earlier: ThreadTime) -> ThreadTime {
+        ThreadTime {
+            run_ns: self.run_ns.saturating_sub(earlier.run_ns),
+            wait_ns: self.wait_ns.saturating_sub(earlier.wait_ns),
+        }
+    }
+}
+
+/// Times of every thread of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuSample {
-    threads_ns: BTreeMap<u32, u64>,
+    threads: BTreeMap<u32, ThreadTime>,
 }
 
 /// Difference of two samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuUse {
-    /// All threads together.
+    /// CPU time of all threads together.
     pub total_ns: u64,
     /// The busiest thread.
-    pub busiest_ns: u64,
+    pub busiest: ThreadTime,
 }
 
 impl CpuSample {
@@ -36,30 +64,25 @@ impl CpuSample {
                 continue;
             };
             // A thread may end between listing and reading.
-            if let Some(ns) = run_time_ns(&entry.path()) {
-                sample.threads_ns.insert(tid, ns);
+            if let Some(time) = ThreadTime::of(&entry.path()) {
+                sample.threads.insert(tid, time);
             }
         }
-        (!sample.threads_ns.is_empty()).then_some(sample)
+        (!sample.threads.is_empty()).then_some(sample)
     }
 
     /// What was used since `earlier`. A thread that began in between counts from its beginning.
     pub fn since(&self, earlier: &CpuSample) -> CpuUse {
         let mut used = CpuUse::default();
-        for (tid, ns) in &self.threads_ns {
-            let before = earlier.threads_ns.get(tid).copied().unwrap_or(0);
-            let thread_ns = ns.saturating_sub(before);
-            used.total_ns += thread_ns;
-            used.busiest_ns = used.busiest_ns.max(thread_ns);
+        for (tid, time) in &self.threads {
+            let time = time.since(earlier.threads.get(tid).copied().unwrap_or_default());
+            used.total_ns += time.run_ns;
+            if time.run_ns > used.busiest.run_ns {
+                used.busiest = time;
+            }
         }
         used
     }
-}
-
-/// First field of schedstat: time on the CPU.
-fn run_time_ns(task: &Path) -> Option<u64> {
-    let text = fs::read_to_string(task.join("schedstat")).ok()?;
-    text.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// A thread of our own that another thread can watch.
@@ -77,9 +100,9 @@ impl OwnThread {
         })
     }
 
-    /// Its time on the CPU so far.
-    pub fn cpu_ns(&self) -> Option<u64> {
-        run_time_ns(&self.task)
+    /// Its times so far.
+    pub fn time(&self) -> Option<ThreadTime> {
+        ThreadTime::of(&self.task)
     }
 }
 
@@ -140,10 +163,10 @@ mod tests {
         assert!(Memory::of_process(pid).is_some_and(|memory| memory.resident > 0));
         let (before, own) = (CpuSample::of_process(pid), OwnThread::current());
         let own = own.expect("this thread");
-        let own_before = own.cpu_ns().expect("readable");
+        let own_before = own.time().expect("readable").run_ns;
         // Work until the kernel has accounted some of it.
         let mut sum = 0u64;
-        while own.cpu_ns().expect("readable") < own_before + 20_000_000 {
+        while own.time().expect("readable").run_ns < own_before + 20_000_000 {
             sum = (0..1_000_000u64).fold(sum, |sum, number| sum.rotate_left(1) ^ number);
         }
         std::hint::black_box(sum);
@@ -151,7 +174,7 @@ mod tests {
             .expect("us")
             .since(&before.expect("us"));
         assert!(
-            used.total_ns >= used.busiest_ns && used.busiest_ns >= 10_000_000,
+            used.total_ns >= used.busiest.run_ns && used.busiest.run_ns >= 10_000_000,
             "{used:?}"
         );
         assert!(CpuSample::of_process(u32::MAX).is_none());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::{Config, Mode};
-use crate::host::{CpuUse, Memory};
+use crate::host::{CpuUse, Memory, ThreadTime};
 use crate::payload::Verify;
 use crate::tally::{Latency, Sheet};
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
@@ -24,8 +24,8 @@ pub struct Measured {
     pub sheet: Sheet,
     /// Length of the measured window, shorter than asked when interrupted.
     pub measured_ns: u64,
-    /// CPU time of each generator thread in the window.
-    pub generator_cpu_ns: Vec<u64>,
+    /// Times of each generator thread in the window.
+    pub generator_times: Vec<ThreadTime>,
     /// The server's CPU time in the window.
     pub server_cpu: Option<CpuUse>,
     /// The server's memory before the first connection and with all of them open.
@@ -155,6 +155,8 @@ pub struct Server {
     pub messages_per_cpu_second: Option<f64>,
     /// CPU share of its busiest thread, 0 to 1.
     pub busy_share: Option<f64>,
+    /// Share of the time in which that thread was ready but had to wait for a CPU.
+    pub wait_share: Option<f64>,
     /// CPUs it used: 1.5 is one and a half.
     pub cpus_used: Option<f64>,
     /// Resident bytes before the first connection.
@@ -172,6 +174,8 @@ pub struct Server {
 pub struct Generator {
     /// CPU share of the busiest thread, 0 to 1.
     pub cpu_share: Option<f64>,
+    /// Largest share of the time in which a thread was ready but had to wait for a CPU.
+    pub wait_share: Option<f64>,
     /// CPU share of every thread.
     pub thread_cpu_shares: Vec<f64>,
     /// CPU time per reply.
@@ -343,6 +347,13 @@ fn share(part_ns: u64, whole_ns: u64) -> Option<f64> {
     (whole_ns > 0).then(|| part_ns as f64 / whole_ns as f64)
 }
 
+fn largest_share(measured: &Measured, read: fn(&ThreadTime) -> u64) -> Option<f64> {
+    share(
+        measured.generator_times.iter().map(read).max()?,
+        measured.measured_ns,
+    )
+}
+
 fn evidence(config: &Config, measured: &Measured, per_second: f64, response: &Latency) -> Evidence {
     let tally = &measured.sheet.tally;
     let halves = &measured.sheet.response_halves;
@@ -373,14 +384,14 @@ fn evidence(config: &Config, measured: &Measured, per_second: f64, response: &La
         drain_ns: config.drain_ms * 1_000_000,
         target_per_second: config.rate,
         achieved_per_second: per_second,
-        generator_cpu_share: measured
-            .generator_cpu_ns
-            .iter()
-            .max()
-            .and_then(|ns| share(*ns, measured.measured_ns)),
+        generator_cpu_share: largest_share(measured, |time| time.run_ns),
+        generator_wait_share: largest_share(measured, |time| time.wait_ns),
         server_busy_share: measured
             .server_cpu
-            .and_then(|cpu| share(cpu.busiest_ns, measured.measured_ns)),
+            .and_then(|cpu| share(cpu.busiest.run_ns, measured.measured_ns)),
+        server_wait_share: measured
+            .server_cpu
+            .and_then(|cpu| share(cpu.busiest.wait_ns, measured.measured_ns)),
         late_p99_ns: measured.sheet.late.quantile(0.99),
         response_p50_ns: response.quantile(0.5),
         halves: [
@@ -429,7 +440,8 @@ fn server(config: &Config, measured: &Measured) -> Option<Server> {
         messages_per_cpu_second: cpu
             .filter(|cpu| cpu.total_ns > 0)
             .map(|cpu| done as f64 * 1e9 / cpu.total_ns as f64),
-        busy_share: cpu.and_then(|cpu| share(cpu.busiest_ns, measured.measured_ns)),
+        busy_share: cpu.and_then(|cpu| share(cpu.busiest.run_ns, measured.measured_ns)),
+        wait_share: cpu.and_then(|cpu| share(cpu.busiest.wait_ns, measured.measured_ns)),
         cpus_used: cpu.and_then(|cpu| share(cpu.total_ns, measured.measured_ns)),
         rss_before_bytes: memory.map(|[before, _]| before.resident),
         rss_open_bytes: memory.map(|[_, open]| open.resident),
@@ -440,13 +452,18 @@ fn server(config: &Config, measured: &Measured) -> Option<Server> {
 
 fn generator(measured: &Measured, done: u64) -> Generator {
     let shares: Vec<f64> = measured
-        .generator_cpu_ns
+        .generator_times
         .iter()
-        .filter_map(|ns| share(*ns, measured.measured_ns))
+        .filter_map(|time| share(time.run_ns, measured.measured_ns))
         .collect();
-    let total_ns: u64 = measured.generator_cpu_ns.iter().sum();
+    let total_ns: u64 = measured
+        .generator_times
+        .iter()
+        .map(|time| time.run_ns)
+        .sum();
     Generator {
         cpu_share: shares.iter().copied().reduce(f64::max),
+        wait_share: largest_share(measured, |time| time.wait_ns),
         thread_cpu_shares: shares,
         cpu_ns_per_message: (done > 0 && total_ns > 0).then(|| total_ns as f64 / done as f64),
         late_ns: Percentiles::of(&measured.sheet.late),

@@ -16,7 +16,7 @@ use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, 
 
 use crate::config::{Config, Mode};
 use crate::gauges::{Gauges, Reading};
-use crate::host::{CpuSample, Memory, OwnThread, process_exists};
+use crate::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
 use crate::model::{Measured, Report};
 use crate::opening;
 use crate::plan::Window;
@@ -74,7 +74,7 @@ struct Run {
 /// CPU times at one edge of the window.
 struct Edge {
     at_ns: u64,
-    own_ns: Vec<Option<u64>>,
+    own: Vec<Option<ThreadTime>>,
     server: Option<CpuSample>,
 }
 
@@ -378,10 +378,10 @@ impl Run {
     fn edge(&self) -> Edge {
         Edge {
             at_ns: monotonic_ns(),
-            own_ns: self
+            own: self
                 .own_threads
                 .iter()
-                .map(|thread| thread.as_ref().and_then(OwnThread::cpu_ns))
+                .map(|thread| thread.as_ref().and_then(OwnThread::time))
                 .collect(),
             server: self.config.server_pid.and_then(CpuSample::of_process),
         }
@@ -393,16 +393,18 @@ impl Run {
         let sampled_ns = end.at_ns.saturating_sub(begin.at_ns).max(1);
         let scale = self.measured.measured_ns as f64 / sampled_ns as f64;
         let scaled = |ns: u64| (ns as f64 * scale) as u64;
-        self.measured.generator_cpu_ns = begin
-            .own_ns
-            .iter()
-            .zip(&end.own_ns)
-            .filter_map(|(begin, end)| Some(scaled(end.as_ref()?.saturating_sub(*begin.as_ref()?))))
+        let scaled_time = |time: ThreadTime| ThreadTime {
+            run_ns: scaled(time.run_ns),
+            wait_ns: scaled(time.wait_ns),
+        };
+        let own = begin.own.iter().zip(&end.own);
+        self.measured.generator_times = own
+            .filter_map(|(begin, end)| Some(scaled_time((*end)?.since((*begin)?))))
             .collect();
         if let (Some(begin), Some(end)) = (&begin.server, &end.server) {
             let mut used = end.since(begin);
             used.total_ns = scaled(used.total_ns);
-            used.busiest_ns = scaled(used.busiest_ns);
+            used.busiest = scaled_time(used.busiest);
             self.measured.server_cpu = Some(used);
         }
     }

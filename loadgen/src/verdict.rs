@@ -51,6 +51,8 @@ pub const GENERATOR_BUSY: f64 = 0.95;
 pub const GENERATOR_WARM: f64 = 0.80;
 /// From this share on the server's busiest thread counts as saturated.
 pub const SERVER_BUSY: f64 = 0.97;
+/// A thread that is ready but waits for a CPU for this share of the time shares it with others.
+pub const WAIT_SUSPECT: f64 = 0.05;
 /// An open loop must achieve this share of its target.
 pub const ACHIEVED_MIN: f64 = 0.98;
 /// Late sends up to this are accepted whatever the latency.
@@ -105,8 +107,12 @@ pub struct Evidence {
     pub achieved_per_second: f64,
     /// CPU share of the busiest generator thread.
     pub generator_cpu_share: Option<f64>,
+    /// Largest share of the time in which a generator thread was ready but had no CPU.
+    pub generator_wait_share: Option<f64>,
     /// CPU share of the server's busiest thread.
     pub server_busy_share: Option<f64>,
+    /// Share of the time in which that thread was ready but had no CPU.
+    pub server_wait_share: Option<f64>,
     /// 99th percentile of how late messages were sent (open loop).
     pub late_p99_ns: u64,
     /// Median response.
@@ -139,6 +145,9 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     connection_rules(evidence, &mut reasons);
     integrity_rules(evidence, &mut reasons);
     generator_rules(evidence, limiter, &mut reasons);
+    if evidence.mode != Mode::Idle {
+        interference_rules(evidence, &mut reasons);
+    }
     measurement_rules(evidence, &mut reasons);
     reasons.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
     let verdict = reasons
@@ -348,6 +357,36 @@ fn generator_rules(evidence: &Evidence, limiter: Limiter, reasons: &mut Reasons)
     }
 }
 
+/// Other processes on the CPUs of the generator or the server: what is measured is their load too.
+fn interference_rules(evidence: &Evidence, reasons: &mut Reasons) {
+    if let Some(share) = evidence
+        .generator_wait_share
+        .filter(|share| *share > WAIT_SUSPECT)
+    {
+        reasons.push((
+            Verdict::Suspect,
+            format!(
+                "a thread of the generator was ready but waited for a CPU for {:.0} % of the time: \
+                 something else uses it; pin to a free one (--cpu)",
+                share * 100.0
+            ),
+        ));
+    }
+    if let Some(share) = evidence
+        .server_wait_share
+        .filter(|share| *share > WAIT_SUSPECT)
+    {
+        reasons.push((
+            Verdict::Suspect,
+            format!(
+                "the server was ready but waited for a CPU for {:.0} % of the time: something else \
+                 uses it",
+                share * 100.0
+            ),
+        ));
+    }
+}
+
 fn measurement_rules(evidence: &Evidence, reasons: &mut Reasons) {
     if let Some(source) = &evidence.clock_source
         && !TRUSTED_CLOCKS.contains(&source.as_str())
@@ -439,7 +478,9 @@ mod tests {
             target_per_second: None,
             achieved_per_second: 1_000.0,
             generator_cpu_share: Some(0.5),
+            generator_wait_share: Some(0.01),
             server_busy_share: None,
+            server_wait_share: None,
             late_p99_ns: 0,
             response_p50_ns: 80_000,
             halves: [(5_000, 80_000), (5_000, 81_000)],
@@ -583,6 +624,31 @@ mod tests {
             Suspect,
             "Little",
         );
+    }
+
+    #[test]
+    fn cpus_that_others_use() {
+        use Verdict::{Suspect, Valid};
+        expect(
+            |evidence| evidence.generator_wait_share = Some(0.04),
+            Valid,
+            "",
+        );
+        expect(
+            |evidence| evidence.generator_wait_share = Some(0.5),
+            Suspect,
+            "for 50 %",
+        );
+        expect(
+            |evidence| evidence.server_wait_share = Some(0.1),
+            Suspect,
+            "the server was ready",
+        );
+        let idle = |evidence: &mut Evidence| {
+            evidence.mode = Mode::Idle;
+            evidence.generator_wait_share = Some(0.5);
+        };
+        expect(idle, Valid, "");
     }
 
     #[test]

@@ -24,7 +24,11 @@ impl Pair {
     fn new(verify: Verify) -> Pair {
         let codec = Codec::new(MessageKind::Binary, 64, 9);
         let mut desk = Desk::new(codec, verify, true, 9);
-        desk.window = Some(Window { start_ns: 0, measure_from_ns: 1_000, until_ns: 2_000 });
+        desk.window = Some(Window {
+            start_ns: 0,
+            measure_from_ns: 1_000,
+            until_ns: 2_000,
+        });
         Pair {
             client: Client::new(&desk, 3, None),
             desk,
@@ -36,8 +40,17 @@ impl Pair {
     }
 
     fn send(&mut self, intended_ns: u64, sent_ns: u64) -> bool {
-        let stamps = Stamps { intended_ns, sent_ns };
-        let Pair { desk, client, client_workspace, wire, .. } = self;
+        let stamps = Stamps {
+            intended_ns,
+            sent_ns,
+        };
+        let Pair {
+            desk,
+            client,
+            client_workspace,
+            wire,
+            ..
+        } = self;
         client.send_message(desk, client_workspace, stamps, wire)
     }
 
@@ -70,13 +83,25 @@ impl Pair {
         let mut bytes = Vec::new();
         self.server
             .sender
-            .message(MessageKind::Binary, payload, None, &mut self.server_workspace, &mut bytes)
+            .message(
+                MessageKind::Binary,
+                payload,
+                None,
+                &mut self.server_workspace,
+                &mut bytes,
+            )
             .expect("valid");
         self.client_reads(&mut bytes, at_ns)
     }
 
     fn client_reads(&mut self, bytes: &mut [u8], at_ns: u64) -> (u32, Standing) {
-        let Pair { desk, client, client_workspace, wire, .. } = self;
+        let Pair {
+            desk,
+            client,
+            client_workspace,
+            wire,
+            ..
+        } = self;
         let received = client.receive(desk, client_workspace, bytes, at_ns, wire);
         (received.answered, received.standing)
     }
@@ -93,12 +118,24 @@ fn latency_counts_from_both_stamps_and_only_inside_the_window() {
         assert_eq!(pair.reply(payload, at_ns), (1, Standing::Open));
     }
     let sheet = &pair.desk.sheet;
-    assert_eq!((sheet.tally.sent, sheet.tally.received, sheet.tally.served), (3, 3, 1));
+    assert_eq!(
+        (sheet.tally.sent, sheet.tally.received, sheet.tally.served),
+        (3, 3, 1)
+    );
     // The first was due during the warm-up; no reply arrived before the end of the window.
     assert_eq!(sheet.response().count(), 2);
-    assert_eq!((sheet.response_halves[0].count(), sheet.response_halves[1].count()), (0, 2));
+    assert_eq!(
+        (
+            sheet.response_halves[0].count(),
+            sheet.response_halves[1].count()
+        ),
+        (0, 2)
+    );
     assert_eq!((sheet.response().max(), sheet.service.max()), (501, 401));
-    assert_eq!((sheet.tally.sent_measured, sheet.tally.received_measured), (1, 0));
+    assert_eq!(
+        (sheet.tally.sent_measured, sheet.tally.received_measured),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -109,7 +146,13 @@ fn byte_by_byte_is_the_same_as_at_once() {
     let mut bytes = Vec::new();
     pair.server
         .sender
-        .message(MessageKind::Binary, &payload, None, &mut pair.server_workspace, &mut bytes)
+        .message(
+            MessageKind::Binary,
+            &payload,
+            None,
+            &mut pair.server_workspace,
+            &mut bytes,
+        )
         .expect("valid");
     let last = bytes.len() - 1;
     for (index, byte) in bytes.iter_mut().enumerate() {
@@ -129,7 +172,10 @@ fn verify_none_and_len_look_at_what_they_say() {
         let mut pair = Pair::new(verify);
         assert!(pair.send(1_000, 1_000));
         assert_eq!(pair.reply(payload, 1_100).0, 1);
-        assert_eq!(pair.desk.sheet.tally.corrupt, corrupt, "{verify:?} {payload:?}");
+        assert_eq!(
+            pair.desk.sheet.tally.corrupt, corrupt,
+            "{verify:?} {payload:?}"
+        );
         assert_eq!(pair.reply(payload, 1_100).0, 0);
         assert_eq!(pair.desk.sheet.tally.unsolicited, 1);
     }
@@ -141,10 +187,19 @@ fn closing_from_either_side() {
     assert!(pair.send(1_000, 1_000));
     let mut bytes = Vec::new();
     let code = Some(StatusCode::GOING_AWAY);
-    pair.server.sender.close(code, "restart", None, &mut bytes).expect("first close");
-    assert_eq!(pair.client_reads(&mut bytes, 1_100), (0, Standing::ClosedByServer));
+    pair.server
+        .sender
+        .close(code, "restart", None, &mut bytes)
+        .expect("first close");
+    assert_eq!(
+        pair.client_reads(&mut bytes, 1_100),
+        (0, Standing::ClosedByServer)
+    );
     assert!(pair.client.is_closing());
-    assert_eq!(pair.server_reads().last(), Some(&1001u16.to_be_bytes().to_vec()));
+    assert_eq!(
+        pair.server_reads().last(),
+        Some(&1001u16.to_be_bytes().to_vec())
+    );
     assert!(!pair.send(1_200, 1_200), "nothing follows a close frame");
     pair.client.account_ended(&mut pair.desk.sheet.tally);
     let tally = &pair.desk.sheet.tally;
@@ -153,13 +208,21 @@ fn closing_from_either_side() {
     assert!(tally.identity_holds());
 
     let mut pair = Pair::new(Verify::Full);
-    let Pair { desk, client, wire, .. } = &mut pair;
+    let Pair {
+        desk, client, wire, ..
+    } = &mut pair;
     client.close(desk, wire);
     assert_eq!(pair.server_reads(), [1000u16.to_be_bytes().to_vec()]);
     let mut bytes = Vec::new();
-    pair.server.sender.close(Some(StatusCode::NORMAL), "", None, &mut bytes).expect("answer");
+    pair.server
+        .sender
+        .close(Some(StatusCode::NORMAL), "", None, &mut bytes)
+        .expect("answer");
     assert_eq!(pair.client_reads(&mut bytes, 1_100), (0, Standing::Closed));
-    assert!(pair.desk.sheet.tally.close_codes.is_empty(), "an answer is not a failure");
+    assert!(
+        pair.desk.sheet.tally.close_codes.is_empty(),
+        "an answer is not a failure"
+    );
 }
 
 #[test]
