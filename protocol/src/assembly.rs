@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::ProtocolError;
 use crate::event::MessageKind;
-use crate::frame::{Header, MaskingKey, Opcode, unmask};
+use crate::frame::{Header, MaskingKey, Opcode};
 use crate::mask::{is_ascii, unmask_is_ascii};
 
 /// Least bytes reserved beyond what arrived, so that a dribbling peer does not cause a
@@ -44,7 +44,6 @@ impl PartialFrame {
             None => is_ascii(chunk),
         };
         self.phase = ((usize::from(self.phase) + chunk.len()) & 3) as u8;
-        self.remaining -= chunk.len() as u64;
         ascii
     }
 }
@@ -104,8 +103,7 @@ impl Assembly {
         self.frame.is_some() || self.message.is_some()
     }
 
-    /// Appends a chunk of the frame's payload, unmasking it where it lies; returns the frame as
-    /// it is now.
+    /// Appends the next chunk of the frame's payload, unmasked; returns the frame as it is now.
     ///
     /// # Errors
     ///
@@ -113,27 +111,29 @@ impl Assembly {
     pub(crate) fn append(
         &mut self,
         mut frame: PartialFrame,
-        chunk: &mut [u8],
+        chunk: &[u8],
         validate_utf8: bool,
     ) -> Result<PartialFrame, ProtocolError> {
-        if frame.opcode.is_control() {
-            if let Some(key) = frame.masking_key {
-                unmask(chunk, key, usize::from(frame.phase));
-            }
-            frame.phase = ((usize::from(frame.phase) + chunk.len()) & 3) as u8;
-            frame.remaining -= chunk.len() as u64;
-            self.control.extend_from_slice(chunk);
+        frame.remaining -= chunk.len() as u64;
+        let is_control = frame.opcode.is_control();
+        let buffer = if is_control {
+            &mut self.control
+        } else {
+            reserve(&mut self.payload, chunk.len(), &frame);
+            &mut self.payload
+        };
+        // Copied first and unmasked where it stays: the input's cache lines are not written.
+        let start = buffer.len();
+        buffer.extend_from_slice(chunk);
+        let ascii = frame.unmask(buffer.get_mut(start..).unwrap_or_default());
+        if is_control {
             return Ok(frame);
         }
-        let ascii = frame.unmask(chunk);
-        reserve(&mut self.payload, chunk.len(), &frame);
-        self.payload.extend_from_slice(chunk);
         let Some(message) = &mut self.message else {
             return Ok(frame);
         };
         if validate_utf8 && message.kind == MessageKind::Text && !message.compressed {
-            let before = self.payload.len() - chunk.len();
-            if ascii && message.validated == before {
+            if ascii && message.validated == start {
                 message.validated = self.payload.len();
             } else {
                 message.validated = validate(&self.payload, message.validated)?;

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! input   ──►│ header │ payload ................ │ header │ payl…          (one read)
-//!             parsed    whole: unmasked in place    spilled or   partial: unmasked in place,
-//!             in place  and borrowed as an event    parsed       copied into the assembly
+//!             parsed    whole: unmasked in place    spilled or   partial: copied into the
+//!             in place  and borrowed as an event    parsed       assembly and unmasked there
 //! ```
 
 use std::ops::Range;
