@@ -20,7 +20,7 @@ use crate::allow_list::{Host, Origin, host_allowed, origin_allowed};
 use crate::connections::{Admitted, Established};
 use crate::handler::Handler;
 use crate::limits::Limits;
-use crate::reception::Reception;
+use crate::reception::{InProgress, Reception};
 use crate::shard::{REFUSAL_LINGER_MS, Shard};
 use crate::upgrade::{Decision, UpgradeRequest};
 
@@ -35,6 +35,11 @@ const RETRY_AFTER_SECONDS: u32 = 5;
 const REFUSALS_MAX: usize = 1024;
 /// Bytes that are read from a peer after it was told that it was too late.
 const LATE_READ_MAX: usize = 64 << 10;
+/// Why a client that comes during a drain is refused.
+const SHUTTING_DOWN: &str = "This server is shutting down; connect again later.";
+/// Why a client that takes too long is refused.
+const TOO_LATE: &str =
+    "The opening handshake was not finished in time; send the whole request at once.";
 /// Bytes asked of a socket at once while its request head comes.
 const HEAD_CHUNK: usize = 2048;
 
@@ -152,10 +157,7 @@ impl<H: Handler> Establishment<H> {
     fn welcome(self: Rc<Self>, stream: Stream, peer: SocketAddr) {
         let limits = &self.rules.limits;
         if self.reception.is_draining() {
-            self.refuse(
-                stream,
-                &overloaded("This server is shutting down; connect again later."),
-            );
+            self.refuse(stream, &overloaded(SHUTTING_DOWN));
             return;
         }
         if self.admission.is_full() {
@@ -174,8 +176,11 @@ impl<H: Handler> Establishment<H> {
         };
         let handle = self.handle.clone();
         handle.spawn(async move {
-            self.converse(stream, peer).await;
+            self.converse(&in_progress, stream, peer).await;
             drop(in_progress);
+            if self.reception.is_draining() {
+                self.handle.with(|shard, io| shard.stop_if_over(io));
+            }
         });
     }
 
@@ -200,18 +205,20 @@ impl<H: Handler> Establishment<H> {
         self.handle.adopt(stream, Admitted::Refused(response));
     }
 
-    async fn converse(&self, mut stream: Stream, peer: SocketAddr) {
+    async fn converse(&self, in_progress: &InProgress, mut stream: Stream, peer: SocketAddr) {
         if let Err(error) = stream.set_options(&self.rules.socket_options) {
             // A socket that does not take an option works without it; the peer may also be gone.
             tracing::debug!("socket options: {error}");
         }
         let mut head = self.reception.take_buffer();
         let deadline_ms = self.rules.limits.handshake_timeout_ms;
-        let outcome = within(deadline_ms, self.negotiate(&mut stream, &mut head, peer)).await;
+        let conversation = self.negotiate(&mut stream, &mut head, peer);
+        let outcome = within(deadline_ms, in_progress.unless_draining(conversation)).await;
         self.reception.give_buffer(head);
         match outcome {
-            None => self.refuse_late(stream).await,
-            Some(outcome) => self.conclude(stream, outcome),
+            Some(Some(outcome)) => self.conclude(stream, outcome),
+            Some(None) => self.interrupt(stream, &overloaded(SHUTTING_DOWN)).await,
+            None => self.interrupt(stream, &Rejection::new(408, TOO_LATE)).await,
         }
     }
 
@@ -235,12 +242,10 @@ impl<H: Handler> Establishment<H> {
         }
     }
 
-    /// Refuses a peer that took too long. The receive that was given up may still be known to the
-    /// kernel, so the socket cannot change hands: it is answered and closed from here.
-    async fn refuse_late(&self, mut stream: Stream) {
-        let detail = "The opening handshake was not finished in time; send the whole request at \
-                      once.";
-        let rejection = Rejection::new(408, detail);
+    /// Refuses a peer in the middle of the conversation. The receive that was given up may still
+    /// be known to the kernel, so the socket cannot change hands: it is answered and closed from
+    /// here.
+    async fn interrupt(&self, mut stream: Stream, rejection: &Rejection) {
         self.reception
             .count(|counters| counters.refuse(rejection.status));
         let mut response = self.reception.take_buffer();
@@ -253,7 +258,7 @@ impl<H: Handler> Establishment<H> {
             // What the peer still sends is read, because closing with unread bytes is a reset,
             // which could overtake the answer.
             let mut unread = LATE_READ_MAX;
-            while unread > 0 {
+            while unread > 0 && !self.reception.is_hurried() {
                 buffer.clear();
                 match stream.receive(&mut buffer, HEAD_CHUNK).await {
                     Ok(received) if received > 0 => unread = unread.saturating_sub(received),
@@ -317,9 +322,7 @@ impl<H: Handler> Establishment<H> {
             Decision::Refuse { status, detail } => return Err(Rejection::new(status, detail)),
         };
         if self.reception.is_draining() {
-            return Err(overloaded(
-                "This server is shutting down; connect again later.",
-            ));
+            return Err(overloaded(SHUTTING_DOWN));
         }
         let deflate = self
             .rules

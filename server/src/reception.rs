@@ -5,8 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use fanwire_reactor::establish::ListenCloser;
 
@@ -25,6 +28,10 @@ pub(crate) struct Reception {
     in_progress: Cell<u32>,
     by_address: RefCell<HashMap<IpAddr, u32>>,
     is_draining: Cell<bool>,
+    is_hurried: Cell<bool>,
+    /// Wakes the conversations in progress when the server shuts down, by their number.
+    wakers: RefCell<HashMap<u64, Waker>>,
+    next_number: Cell<u64>,
     closer: RefCell<Option<ListenCloser>>,
     /// The counters of the data path as they were when the shard ended.
     data_path: RefCell<ShardCounters>,
@@ -34,6 +41,7 @@ pub(crate) struct Reception {
 #[derive(Debug)]
 pub(crate) struct InProgress {
     reception: Rc<Reception>,
+    number: u64,
     address: Option<IpAddr>,
 }
 
@@ -69,6 +77,24 @@ impl Reception {
         if let Some(closer) = self.closer.take() {
             closer.close();
         }
+        for (_, waker) in self.wakers.take() {
+            waker.wake();
+        }
+    }
+
+    /// As [`Reception::drain`], and nobody waits for a peer to take leave.
+    pub(crate) fn hurry(&self) {
+        self.is_hurried.set(true);
+        self.drain();
+    }
+
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.is_hurried.get()
+    }
+
+    /// Handshakes in progress.
+    pub(crate) fn in_progress(&self) -> u32 {
+        self.in_progress.get()
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -109,16 +135,42 @@ impl Reception {
             *count += 1;
         }
         self.in_progress.set(self.in_progress.get() + 1);
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
         Some(InProgress {
             reception: self.clone(),
+            number,
             address,
         })
+    }
+}
+
+impl InProgress {
+    /// Runs a conversation; `None` if the server shuts down before it is over.
+    pub(crate) async fn unless_draining<F: Future>(&self, conversation: F) -> Option<F::Output> {
+        let mut conversation = pin!(conversation);
+        poll_fn(|context| {
+            if self.reception.is_draining() {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(output) = conversation.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            let waker = context.waker().clone();
+            self.reception
+                .wakers
+                .borrow_mut()
+                .insert(self.number, waker);
+            Poll::Pending
+        })
+        .await
     }
 }
 
 impl Drop for InProgress {
     fn drop(&mut self) {
         let reception = &self.reception;
+        reception.wakers.borrow_mut().remove(&self.number);
         reception.in_progress.set(reception.in_progress.get() - 1);
         let Some(address) = self.address else { return };
         let mut by_address = reception.by_address.borrow_mut();

@@ -39,7 +39,6 @@ pub(crate) struct Shard<H: Handler> {
     workspace: Workspace,
     /// What is shared with the establishment tasks of the same thread.
     reception: Rc<Reception>,
-    is_stopping: bool,
 }
 
 /// How long a refused peer has to read why.
@@ -58,7 +57,6 @@ impl<H: Handler> Shard<H> {
             receivers: Table::new(),
             workspace: Workspace::default(),
             reception,
-            is_stopping: false,
         }
     }
 
@@ -69,19 +67,19 @@ impl<H: Handler> Shard<H> {
         counters
     }
 
-    /// Ends the shard. What is open still passes through `on_closed`, so the counters are kept
-    /// again after each.
-    fn stop(&mut self, io: &mut Io) {
-        self.is_stopping = true;
+    /// Ends the shard once nothing keeps it: the last connection of a drain is gone, or nobody is
+    /// to be waited for, and no conversation is in progress.
+    pub(crate) fn stop_if_over(&mut self, io: &mut Io) {
+        let nobody_is_left = self.reception.is_draining() && self.connections.counters.open == 0;
+        if self.reception.in_progress() > 0 || !(nobody_is_left || self.reception.is_hurried()) {
+            return;
+        }
+        // What is open still passes through `on_closed`, and the counters are kept again then.
         self.reception.keep(&self.connections.counters);
         io.stop();
         // The last connection ends in the flush of a turn, and that turn looks at requests to
         // stop before its flush. The alarm makes another turn follow.
         io.set_alarm(io.now_ns().max(1));
-    }
-
-    fn is_drained(&self) -> bool {
-        self.reception.is_draining() && self.connections.counters.open == 0
     }
 
     /// Frees what the receivers of failed connections hold: nothing is parsed for them any more.
@@ -231,11 +229,12 @@ impl<H: Handler> Application for Shard<H> {
             ShardMail::Drain => {
                 self.reception.drain();
                 self.connections.drain(io);
-                if self.is_drained() {
-                    self.stop(io);
-                }
+                self.stop_if_over(io);
             }
-            ShardMail::Stop => self.stop(io),
+            ShardMail::Stop => {
+                self.reception.hurry();
+                self.stop_if_over(io);
+            }
             ShardMail::Count(answer) => {
                 // Whoever asked may have stopped waiting.
                 let _ = answer.send(self.counters());
@@ -251,8 +250,6 @@ impl<H: Handler> Application for Shard<H> {
             .on_close(&mut Context::new(&mut self.connections, io, token), reason);
         self.connections.table.remove(token.slot());
         self.receivers.remove(token.slot());
-        if self.is_drained() || self.is_stopping {
-            self.stop(io);
-        }
+        self.stop_if_over(io);
     }
 }

@@ -196,6 +196,8 @@ impl Client {
                     &frame.payload[..frame.payload.len().min(2)],
                 ));
                 assert_eq!(self.try_frame(), None, "nothing may follow a Close frame");
+                // The server waits for our end of the stream; it may also have left already.
+                let _ = self.stream.shutdown(Shutdown::Both);
                 return code;
             }
         }

@@ -18,15 +18,21 @@ fn a_drain_closes_everybody_with_1001_and_ends() {
             .iter_mut()
             .for_each(|client| client.check_echo("hello"));
         let mut unfinished = Client::connect(address);
+        wait_for(&mut server, "all of them", |counters| {
+            counters.accepted == 21
+        });
         server.drain();
         for client in &mut clients {
             assert_eq!(client.expect_close(), 1001);
         }
         drop(clients);
+        assert_eq!(unfinished.response().0, 503);
+        assert_eq!(unfinished.read_to_end(), b"");
+        drop(unfinished);
         let counters = server.wait();
         assert_eq!(counters.closed_for(CloseReason::Drain), 20, "{counters}");
         assert_eq!(counters.open, 0);
-        unfinished.read_to_end();
+        assert_eq!(counters.refused_with(503), 1);
         let refused = TcpStream::connect(address).expect_err("nobody listens any more");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
@@ -52,11 +58,14 @@ fn a_drain_has_a_bound() {
 #[test]
 fn dropping_a_server_stops_it() {
     for setup in SETUPS {
-        let server = limited(setup, |_| ());
+        let mut server = limited(setup, |_| ());
         let mut client = Client::open(server.local_address());
         client.check_echo("hello");
+        let mut unfinished = Client::connect(server.local_address());
+        wait_for(&mut server, "both", |counters| counters.accepted == 2);
         drop(server);
         client.read_to_end();
+        unfinished.read_to_end();
     }
 }
 
