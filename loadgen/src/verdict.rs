@@ -263,7 +263,11 @@ fn integrity_rules(evidence: &Evidence, reasons: &mut Reasons) {
     count(
         Verdict::Invalid,
         evidence.unsent,
-        "messages were due but could not be sent (connection gone, or 65,536 unanswered)".into(),
+        if evidence.mode == Mode::Storm {
+            "connections were due but no establisher was free; allow more at once (-c)".into()
+        } else {
+            "messages were due but could not be sent (connection gone, or 65,536 unanswered)".into()
+        },
     );
     if evidence.sent != evidence.received + evidence.lost + evidence.in_flight {
         reasons.push((

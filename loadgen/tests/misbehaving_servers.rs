@@ -472,6 +472,64 @@ fn pings_are_answered_and_every_frame_has_its_own_masking_key() {
 }
 
 #[test]
+fn idle_connections_that_a_server_drops() {
+    let address = serve(|number, stream| {
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
+        if number % 3 == 0 {
+            // Holds the connection until the client has been seen to be idle: it answers a ping.
+            let _ = socket.send(Message::Ping(Bytes::new()));
+            let _ = socket.read();
+            let frame = CloseFrame {
+                code: CloseCode::Away,
+                reason: "".into(),
+            };
+            let _ = socket.close(Some(frame));
+        }
+        echo(&mut socket, honest);
+    });
+    let url = format!("ws://{address}/");
+    run(&["idle", &url, "-c", "9", "-d", "500ms"])
+        .expect_end(4, "INVALID")
+        .expect_reason("3 of 9 connections ended before the run did")
+        .expect(&[
+            ("/connections/upgraded", 9),
+            ("/connections/alive", 6),
+            ("/connections/pings_answered", 3),
+            ("/errors/closed_by_server", 3),
+            ("/close_codes/1001", 3),
+        ]);
+}
+
+#[test]
+fn several_threads_share_the_work() {
+    let address = serve(|_, stream| {
+        if let Some(mut socket) = upgrade(stream) {
+            echo(&mut socket, honest);
+        }
+    });
+    let url = format!("ws://{address}/");
+    let words = [
+        "echo", &url, "-c", "7", "-t", "3", "-R", "700", "-d", "1s", "-w", "0s", "--spin",
+    ];
+    let outcome = run(&words);
+    outcome.expect(&[
+        ("/messages/sent", 700),
+        ("/messages/received", 700),
+        ("/connections/alive", 7),
+        ("/connections/served", 7),
+        ("/latency_ns/response/count", 700),
+        ("/latency_ns/service/count", 700),
+        ("/generator/late_ns/count", 700),
+    ]);
+    let backends = outcome.json["generator"]["backends"]
+        .as_array()
+        .map(Vec::len);
+    assert_eq!(backends, Some(3), "{}", outcome.text);
+}
+
+#[test]
 fn a_storm_is_counted_cycle_by_cycle() {
     let accepted = Arc::new(Mutex::new(0u64));
     let counter = Arc::clone(&accepted);
