@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod conformance;
 pub mod establish;
+pub mod figures;
 pub mod gauges;
 pub mod host;
 pub mod model;

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::model::{Percentiles, Report};
+use crate::figures::Percentiles;
+use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
 use crate::verdict::Limiter;
 

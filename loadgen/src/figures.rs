@@ -1,0 +1,201 @@
+//! The parts of a report: figures with the names that the JSON gives them.
+//!
+//! Field names here are a public interface: adding is fine, renaming is not. How the figures come
+//! about is `model`'s; the one exception is reading percentiles off a histogram.
+
+use serde::Serialize;
+
+use crate::tally::Latency;
+
+/// Percentiles of one latency, in nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Values counted.
+    pub count: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 90 % are not above.
+    pub p90: u64,
+    /// 99 %.
+    pub p99: u64,
+    /// 99.9 %.
+    pub p999: u64,
+    /// 99.99 %.
+    pub p9999: u64,
+    /// Largest.
+    pub max: u64,
+    /// Percentiles with fewer than ten values above them: chance decides them.
+    pub unreliable: Vec<&'static str>,
+}
+
+/// A percentile needs this many values above it to mean something.
+const ABOVE_MIN: f64 = 10.0;
+
+impl Percentiles {
+    /// Reads a histogram.
+    pub fn of(latency: &Latency) -> Percentiles {
+        let count = latency.count();
+        let unreliable = [
+            ("p50", 0.5),
+            ("p90", 0.9),
+            ("p99", 0.99),
+            ("p999", 0.999),
+            ("p9999", 0.9999),
+        ]
+        .into_iter()
+        .filter(|(_, quantile)| (count as f64) * (1.0 - quantile) < ABOVE_MIN - 1e-6)
+        .map(|(name, _)| name)
+        .collect();
+        Percentiles {
+            count,
+            mean: latency.mean(),
+            p50: latency.quantile(0.5),
+            p90: latency.quantile(0.9),
+            p99: latency.quantile(0.99),
+            p999: latency.quantile(0.999),
+            p9999: latency.quantile(0.9999),
+            max: latency.max(),
+            unreliable,
+        }
+    }
+}
+
+/// Latencies by what they measure.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Latencies {
+    /// From when a message (storm: a connection) was due to its reply.
+    pub response: Percentiles,
+    /// From when it was actually sent (storm: begun) to its reply. Same in a closed loop.
+    pub service: Percentiles,
+    /// TCP connect.
+    pub connect: Percentiles,
+    /// Opening handshake.
+    pub upgrade: Percentiles,
+    /// Storm: first message to its reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<Percentiles>,
+}
+
+/// Message counters of the whole run, warm-up included.
+#[derive(Clone, Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "as in tally::Tally")]
+pub struct Messages {
+    pub sent: u64,
+    pub received: u64,
+    pub lost: u64,
+    pub in_flight: u64,
+    pub unsent: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub corrupt: u64,
+    pub unsolicited: u64,
+    /// sent = received + lost + in_flight
+    pub adds_up: bool,
+    pub payload_bytes_received: u64,
+}
+
+/// Connection counters of the whole run.
+#[derive(Clone, Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "as in tally::Tally")]
+pub struct Connections {
+    pub asked: u64,
+    pub open: u64,
+    pub upgraded: u64,
+    pub served: u64,
+    pub alive: u64,
+    pub stalled: u64,
+    pub pings_answered: u64,
+}
+
+/// The server's process.
+#[derive(Clone, Debug, Serialize)]
+pub struct Server {
+    /// Its number.
+    pub pid: u32,
+    /// CPU time of all its threads per reply (storm: per connection) in the window.
+    pub cpu_ns_per_message: Option<f64>,
+    /// Replies per second of server CPU.
+    pub messages_per_cpu_second: Option<f64>,
+    /// CPU share of its busiest thread, 0 to 1.
+    pub busy_share: Option<f64>,
+    /// Share of the time in which that thread was ready but had to wait for a CPU.
+    pub wait_share: Option<f64>,
+    /// CPUs it used: 1.5 is one and a half.
+    pub cpus_used: Option<f64>,
+    /// Resident bytes before the first connection.
+    pub rss_before_bytes: Option<u64>,
+    /// Resident bytes with all connections open.
+    pub rss_open_bytes: Option<u64>,
+    /// Growth of resident memory per connection.
+    pub rss_bytes_per_connection: Option<f64>,
+    /// Growth of anonymous resident memory (heap and stacks) per connection.
+    pub anonymous_bytes_per_connection: Option<f64>,
+}
+
+/// This program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Generator {
+    /// CPU share of the busiest thread, 0 to 1.
+    pub cpu_share: Option<f64>,
+    /// Largest share of the time in which a thread was ready but had to wait for a CPU.
+    pub wait_share: Option<f64>,
+    /// CPU share of every thread.
+    pub thread_cpu_shares: Vec<f64>,
+    /// CPU time per reply.
+    pub cpu_ns_per_message: Option<f64>,
+    /// How late messages were sent (open loop).
+    pub late_ns: Percentiles,
+    /// Kernel interface of every thread, and why.
+    pub backends: Vec<String>,
+    /// The kernel's clock source.
+    pub clock_source: Option<String>,
+}
+
+/// What was asked for, so that a report can be repeated.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "as in config::Config")]
+pub struct Settings {
+    pub connections: u32,
+    pub threads: usize,
+    pub message_size_bytes: usize,
+    pub message_kind: &'static str,
+    pub rate_per_second: Option<f64>,
+    pub in_flight: u32,
+    pub cpus: Vec<usize>,
+    pub sources: usize,
+    pub verify: &'static str,
+    pub spin: bool,
+    pub backend: String,
+    pub deflate_offered: bool,
+    pub connect_rate_per_second: Option<f64>,
+    pub connect_timeout_ms: u64,
+    pub drain_ms: u64,
+    pub seed: u64,
+    pub address: String,
+    pub version: &'static str,
+    pub is_loopback: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_without_samples_above_them_are_marked() {
+        let mut latency = Latency::default();
+        for value in 0..1_000 {
+            latency.record(value * 1_000 + 1);
+        }
+        let percentiles = Percentiles::of(&latency);
+        assert_eq!(
+            percentiles.unreliable,
+            ["p999", "p9999"],
+            "10 values lie above p99"
+        );
+        assert_eq!(percentiles.count, 1_000);
+        assert!(percentiles.p50.abs_diff(500_000) < 2_000, "{percentiles:?}");
+        assert_eq!(Percentiles::of(&Latency::default()).unreliable.len(), 5);
+    }
+}
