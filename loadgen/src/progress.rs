@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Mode;
 use crate::gauges::Reading;
-use crate::quantity::{format_count, format_ns};
+use crate::quantity::format_count;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -47,11 +47,11 @@ impl Progress {
         self.last_received = reading.received;
         let rate = format_count((done as f64 / elapsed.as_secs_f64()).round() as u64);
         self.line(&format!(
-            "{:<10} {rate}/s · {} open · {} failed · {} left",
+            "{:<10} {rate}/s · {} open · {} failed · {} s left",
             mode.as_str(),
             format_count(reading.open),
             format_count(reading.failed),
-            format_ns(left_ns / 1_000_000_000 * 1_000_000_000),
+            format_count(left_ns / 1_000_000_000),
         ));
     }
 

@@ -346,7 +346,7 @@ impl Run {
             until_ns,
         };
         self.command(Command::Begin(window));
-        let is_whole = self.wait_until(measure_from_ns);
+        let is_whole = self.wait_until(measure_from_ns, until_ns);
         let begin = self.edge();
         if let Some(before) = memory_before
             && let Some(pid) = self.config.server_pid
@@ -355,7 +355,7 @@ impl Run {
             self.measured.server_memory = Some([before, open]);
             self.measured.open_at_sample = self.reading().open;
         }
-        let is_whole = is_whole && self.wait_until(until_ns);
+        let is_whole = is_whole && self.wait_until(until_ns, until_ns);
         let end = self.edge();
         self.measured.is_interrupted = self.is_interrupted();
         if is_whole {
@@ -409,10 +409,11 @@ impl Run {
         }
     }
 
-    /// False when the run is to end before `at_ns`.
-    fn wait_until(&mut self, at_ns: u64) -> bool {
+    /// False when the run is to end before `at_ns`. `end_ns` is what the progress line counts to.
+    fn wait_until(&mut self, at_ns: u64, end_ns: u64) -> bool {
         loop {
-            let left_ns = at_ns.saturating_sub(monotonic_ns());
+            let now_ns = monotonic_ns();
+            let left_ns = at_ns.saturating_sub(now_ns);
             if left_ns == 0 {
                 return true;
             }
@@ -422,7 +423,8 @@ impl Run {
             let nap = Duration::from_nanos(left_ns).min(Duration::from_millis(LOOK_MS));
             std::thread::sleep(nap);
             let reading = self.reading();
-            self.progress.running(self.config.mode, reading, left_ns);
+            self.progress
+                .running(self.config.mode, reading, end_ns.saturating_sub(now_ns));
         }
     }
 
