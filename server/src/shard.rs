@@ -97,7 +97,6 @@ impl<H: Handler> Shard<H> {
 /// The receiver is apart from the connections so that a handler can reach every connection while
 /// it looks at a message that lies in the receiver.
 #[inline]
-#[allow(clippy::too_many_arguments)]
 fn receive<H: Handler>(
     handler: &mut H,
     connections: &mut Connections<H::State>,
