@@ -191,7 +191,7 @@ def compare_idle(settings, busy):
             if one.name in outcome.results or one.name in outcome.missing]
     values = {name: idle.slope(outcome, name) for name, _ in rows}
     drawing = plot.bars(
-        title, "user memory, RssAnon, slope between 1,000 and 15,000 open connections",
+        title, "user memory (RssAnon), growth from 1,000 to 15,000 open connections",
         rows, [("memory per connection", "less is better", idle.show_bytes, values)])
     (settings.directory / "idle.svg").write_text(drawing, encoding="utf-8")
     section = "\n\n".join([f"## {title}", report.markdown_table(header, lines),

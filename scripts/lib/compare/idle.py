@@ -1,8 +1,11 @@
 """Memory of idle connections: what one more connection costs a server in its own memory.
 
 The server's memory is read from outside (/proc/PID/status, RssAnon: heap and stacks, what a
-process really uses) with none, with few and with many connections open. The slope between few and
-many is the cost of a connection; what a server needs once, however many there are, drops out."""
+process really uses) while connections are opened in steps, from few to many. The cost of a
+connection is the growth from the first reading to the last, or the median growth of a step,
+whichever is larger: the former counts tables that double now and then, the latter cannot be
+flattered by memory that a server happens to give back once. What it needs however many
+connections there are drops out."""
 
 import resource
 import signal
@@ -10,6 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from . import contenders as who
 from . import machine
@@ -18,9 +22,11 @@ from .processes import Server
 from .rounds import Outcome, say, shown
 from .statistics import summarise
 
-FEW, MANY = 1_000, 15_000
+STEPS = (1_000, 3_000, 5_000, 7_000, 9_000, 11_000, 13_000, 15_000)
+FEW, MANY = STEPS[0], STEPS[-1]
 OPEN_TIMEOUT_S = 120
-SETTLE_S = 2.0
+# After the last connection of a step, for what follows its handshake.
+SETTLE_S = 1.0
 # The generator's hold time: longer than a run can take; it is interrupted when we have read.
 HOLD_S = 600
 BYTES_PER_CONNECTION_MAX = 256
@@ -79,7 +85,7 @@ def wait_until_open(server, holders, base, wanted):
     time.sleep(SETTLE_S)
 
 def measure(contender, program, load_generator, settings, ports, raw, slug):
-    """One server with none, few and many connections. Returns figures and commands."""
+    """One server, from no connection to many. Returns figures and commands."""
     command = contender.command(program, ports.address(), settings.server_cpu)
     holders, commands = [], [shown(command)]
     with Server(command) as server:
@@ -88,7 +94,7 @@ def measure(contender, program, load_generator, settings, ports, raw, slug):
             empty = server.memory_bytes()
             readings = {}
             opened = 0
-            for total in (FEW, MANY):
+            for total in STEPS:
                 holder, words = hold(load_generator, server.address, total - opened,
                                      settings.generator_cpu, server.pid,
                                      raw / f"{slug}-{total}.json")
@@ -106,16 +112,22 @@ def measure(contender, program, load_generator, settings, ports, raw, slug):
                     holder.process.send_signal(signal.SIGINT)
                 holder.process.wait()
                 holder.process.stderr.close()
-    added = MANY - FEW
-    few, many = readings[FEW], readings[MANY]
     return {
         "connections": MANY,
-        "bytes_per_connection": (many["RssAnon"] - few["RssAnon"]) / added,
-        "bytes_per_connection_all_resident": (many["VmRSS"] - few["VmRSS"]) / added,
+        "bytes_per_connection": growth(readings, "RssAnon"),
+        "bytes_per_connection_all_resident": growth(readings, "VmRSS"),
         "bytes_empty": empty,
-        "bytes_with_few": few,
-        "bytes_with_many": many,
+        "bytes_at": readings,
     }, commands
+
+
+def growth(readings, kind):
+    """Bytes per connection; see the top of this file."""
+    overall = (readings[MANY][kind] - readings[FEW][kind]) / (MANY - FEW)
+    steps = [(readings[after][kind] - readings[before][kind]) / (after - before)
+             for before, after in zip(STEPS, STEPS[1:])]
+    return max(overall, median(steps))
+
 
 def run(settings, programs, load_generator, ports):
     """All rounds. Returns the outcome; results are the dictionaries of `measure`."""
@@ -154,7 +166,8 @@ def run(settings, programs, load_generator, ports):
             outcome.stolen_share_max = max(outcome.stolen_share_max,
                                            (stolen - stolen_before) / (total - total_before))
             if number == 1:
-                outcome.commands += commands
+                # The generators differ only in how many connections they add.
+                outcome.commands += commands[:3]
             say(f"  {number}/{settings.runs} {contender.name:<20} "
                 f"{result['bytes_per_connection']:,.0f} B per idle connection")
     return outcome
@@ -177,7 +190,7 @@ def section(outcome):
             lines.append([name, *["–"] * 5])
             continue
         known = [result for result in results if result]
-        whole = summarise([result["bytes_with_many"]["VmRSS"] for result in known])
+        whole = summarise([result["bytes_at"][MANY]["VmRSS"] for result in known])
         empty = summarise([result["bytes_empty"]["VmRSS"] for result in known])
         relation = "–"
         if ours is not None and ours.median > 0:
@@ -202,10 +215,11 @@ def section(outcome):
 
 def method():
     return [
-        f"a fresh server; memory read with 0, {FEW:,} and {MANY:,} connections open that shook "
-        "hands and then said nothing",
-        f"memory per connection = (RssAnon at {MANY:,} − RssAnon at {FEW:,}) ÷ {MANY - FEW:,}; "
-        "memory of the kernel (socket structures) is not in it",
+        f"a fresh server; memory read with {', '.join(f'{step:,}' for step in STEPS)} connections "
+        "open that shook hands and then said nothing",
+        f"memory per connection: growth of RssAnon from {FEW:,} to {MANY:,} connections, or the "
+        "median growth of a step, whichever is larger; memory of the kernel (socket structures) "
+        "is not in it",
         "connections are counted in the server's own descriptor table, not believed from the "
         "generator",
     ]
