@@ -181,13 +181,14 @@ def show_bytes(value):
 def section(outcome):
     """The markdown and the terminal table, and the scoreboard line."""
     header = ["server", "memory per idle connection", "the same, all resident pages",
-              f"whole process with {MANY:,}", "before any connection", "× fanwire"]
+              f"whole process with {MANY:,}", "that ÷ connections", "before any connection",
+              "× fanwire"]
     ours = slope(outcome, who.FANWIRE_URING.name)
     lines = []
     for name, results in outcome.results.items():
         mine = slope(outcome, name)
         if mine is None:
-            lines.append([name, *["–"] * 5])
+            lines.append([name, *["–"] * (len(header) - 1)])
             continue
         known = [result for result in results if result]
         whole = summarise([result["bytes_at"][MANY]["VmRSS"] for result in known])
@@ -201,6 +202,7 @@ def section(outcome):
             f"{show_bytes(mine.median)} ({show_bytes(mine.low)}–{show_bytes(mine.high)})",
             show_bytes(resident.median),
             f"{whole.median / 1024 / 1024:.1f} MiB",
+            show_bytes(whole.median / MANY),
             f"{empty.median / 1024 / 1024:.1f} MiB",
             relation,
         ])
