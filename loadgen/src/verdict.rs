@@ -315,9 +315,14 @@ fn generator_rules(evidence: &Evidence, limiter: Limiter, reasons: &mut Reasons)
             Verdict::Invalid,
             format!(
                 "1 % of the messages were sent {} or more late (limit {}): the generator was not \
-                 on time; use --spin, fewer connections per thread, or a lower rate",
+                 on time; {}",
                 format_ns(evidence.late_p99_ns),
-                format_ns(late_max)
+                format_ns(late_max),
+                if evidence.spin {
+                    "give it a CPU that nothing else uses (--cpu), more threads, or a lower rate"
+                } else {
+                    "use --spin, more threads (-t), or a lower rate"
+                }
             ),
         ));
     }
