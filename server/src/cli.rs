@@ -133,7 +133,7 @@ struct PlaceOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = WHO)]
 struct WhoOptions {
-    /// Only pages of this origin may connect, such as https://example.com; others get 403. May be
+    /// Only pages of this origin may connect, such as `https://example.com`; others get 403. May be
     /// given several times. Set it wherever browsers connect: without it any page can
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<Origin>,

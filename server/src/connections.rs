@@ -1,13 +1,13 @@
-//! The connections of a shard and everything that is done to one of them: send, ping, close.
+//! The connections of a shard and everything that is done to one of them: send, ping, limit.
 //!
-//! It owns the table, the counters and the close procedure; every way a connection ends goes
-//! through here. It must not know the application.
+//! It owns the table and the counters; `closing` has the ways in which a connection ends. It must
+//! not know the application.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fanwire_protocol::{MessageKind, PreparedMessage, Receiver, Settings, StatusCode, Workspace};
-use fanwire_reactor::{Cause, Io, Token};
+use fanwire_protocol::{MessageKind, PreparedMessage, Receiver, Settings, Workspace};
+use fanwire_reactor::{Io, Token};
 
 use crate::admission::Admission;
 use crate::close_reason::CloseReason;
@@ -16,8 +16,6 @@ use crate::counters::ShardCounters;
 use crate::limits::Limits;
 use crate::table::Table;
 
-/// How long a peer that is thought dead has to answer our Close frame.
-const DEAD_PEER_CLOSE_MS: u64 = 1_000;
 /// Subprotocols one server can have; their index travels in a byte.
 const SUBPROTOCOLS_MAX: usize = 255;
 
@@ -47,12 +45,12 @@ pub(crate) struct Connections<S> {
     pub(crate) table: Table<Connection<S>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: ShardCounters,
-    settings: Arc<Settings>,
-    workspace: Workspace,
-    admission: Arc<Admission>,
-    subprotocols: Vec<&'static str>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) workspace: Workspace,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) subprotocols: Vec<&'static str>,
     /// Memory of all unfinished messages.
-    unfinished_bytes: usize,
+    pub(crate) unfinished_bytes: usize,
     /// Connections that nothing is parsed for any more, for the owner of the receivers.
     pub(crate) failed: Vec<Token>,
 }
@@ -111,12 +109,14 @@ impl<S> Connections<S> {
     fn subprotocol_index(&mut self, name: Option<&'static str>) -> u8 {
         let Some(name) = name else { return 0 };
         let known = self.subprotocols.iter().position(|other| *other == name);
-        let index = known.unwrap_or_else(|| {
-            if self.subprotocols.len() < SUBPROTOCOLS_MAX {
-                self.subprotocols.push(name);
-            }
-            self.subprotocols.len() - 1
-        });
+        let index = known.unwrap_or(self.subprotocols.len());
+        if index >= SUBPROTOCOLS_MAX {
+            // Beyond what a program can sensibly have; the connection works without its name.
+            return 0;
+        }
+        if known.is_none() {
+            self.subprotocols.push(name);
+        }
         index as u8 + 1
     }
 
@@ -143,7 +143,7 @@ impl<S> Connections<S> {
 
     /// The connection, if it can be sent to.
     #[inline]
-    fn open_mut(&mut self, token: Token) -> Option<&mut Connection<S>> {
+    pub(crate) fn open_mut(&mut self, token: Token) -> Option<&mut Connection<S>> {
         self.get_mut(token)
             .filter(|connection| connection.phase == Phase::Open)
     }
@@ -421,165 +421,6 @@ impl<S> Connections<S> {
         }
     }
 
-    /// Closes a connection with a handshake: our Close frame now, then the peer's.
-    pub(crate) fn close(
-        &mut self,
-        io: &mut Io,
-        token: Token,
-        reason: CloseReason,
-        code: Option<StatusCode>,
-        phrase: &str,
-    ) -> bool {
-        let within_ms = self.limits.close_timeout_ms;
-        if !self.send_close(io, token, reason, code, phrase, Phase::CloseSent, within_ms) {
-            return false;
-        }
-        let Some(connection) = self.get_mut(token) else {
-            return false;
-        };
-        if std::mem::take(&mut connection.is_paused) {
-            // Only the peer's Close frame is of interest from here on, but it has to be read.
-            io.resume_receive(token);
-        }
-        true
-    }
-
-    /// Ends a connection whose peer broke a rule: our Close frame, then the end of our stream;
-    /// nothing of what the peer still sends is looked at.
-    pub(crate) fn fail(&mut self, io: &mut Io, token: Token, reason: CloseReason) {
-        self.release_unfinished(token);
-        self.failed.push(token);
-        if matches!(reason, CloseReason::Slow | CloseReason::Backlog) {
-            // A Close frame would only wait behind what the peer does not read.
-            self.cut(io, token, reason);
-            return;
-        }
-        let within_ms = match reason {
-            CloseReason::NoPong => DEAD_PEER_CLOSE_MS.min(self.limits.close_timeout_ms),
-            _ => self.limits.close_timeout_ms,
-        };
-        let now = moment(io);
-        if let Some(connection) = self
-            .get_mut(token)
-            .filter(|connection| connection.phase == Phase::CloseSent)
-        {
-            // Our Close frame is on its way already and says what it says.
-            connection.note_closing(Phase::Finishing, now, within_ms);
-            self.finish(io, token);
-            return;
-        }
-        let code = reason.status_code();
-        if self.send_close(
-            io,
-            token,
-            reason,
-            code,
-            reason.phrase(),
-            Phase::Finishing,
-            within_ms,
-        ) {
-            self.finish(io, token);
-        }
-    }
-
-    /// The peer's Close frame came: answers it if it began the handshake, and ends our stream.
-    pub(crate) fn peer_closed(&mut self, io: &mut Io, token: Token, code: Option<StatusCode>) {
-        self.release_unfinished(token);
-        self.failed.push(token);
-        let within_ms = self.limits.close_timeout_ms;
-        let Some(connection) = self.get_mut(token) else {
-            return;
-        };
-        match connection.phase {
-            Phase::Open => {
-                let reason = CloseReason::Peer;
-                self.send_close(io, token, reason, code, "", Phase::Finishing, within_ms);
-            }
-            Phase::CloseSent => {
-                let now = moment(io);
-                connection.note_closing(Phase::Finishing, now, within_ms);
-            }
-            Phase::Finishing | Phase::Ended => return,
-        }
-        self.finish(io, token);
-    }
-
-    fn finish(&mut self, io: &mut Io, token: Token) {
-        let Some(connection) = self.get_mut(token) else {
-            return;
-        };
-        if std::mem::take(&mut connection.is_paused) {
-            io.resume_receive(token);
-        }
-        io.finish(token);
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn send_close(
-        &mut self,
-        io: &mut Io,
-        token: Token,
-        reason: CloseReason,
-        code: Option<StatusCode>,
-        phrase: &str,
-        phase: Phase,
-        within_ms: u64,
-    ) -> bool {
-        let now = moment(io);
-        let Some(connection) = self.open_mut(token) else {
-            return false;
-        };
-        let sender = &mut connection.sender;
-        let queued = io.send(token, |out| {
-            let before = out.len();
-            sender
-                .close(code, phrase, None, out)
-                .ok()
-                .map(|()| out.len() - before)
-        });
-        let Some(Some(queued)) = queued else {
-            return false;
-        };
-        connection.note_queued(queued);
-        connection.reason = Some(reason);
-        connection.close_code = code.map_or(crate::close_reason::NO_CODE, |code| code.0);
-        connection.note_closing(phase, now, within_ms);
-        self.rearm(io, token);
-        true
-    }
-
-    /// Ends a connection at once with a reset.
-    pub(crate) fn cut(&mut self, io: &mut Io, token: Token, reason: CloseReason) {
-        let Some(connection) = self.get_mut(token) else {
-            return;
-        };
-        if connection.phase != Phase::Ended {
-            connection.phase = Phase::Ended;
-            connection.reason.get_or_insert(reason);
-            io.reset(token);
-        }
-    }
-
-    /// The peer ended its stream.
-    pub(crate) fn stream_ended(&mut self, io: &mut Io, token: Token) {
-        self.release_unfinished(token);
-        let Some(connection) = self.get_mut(token) else {
-            return;
-        };
-        if connection.phase != Phase::Ended {
-            connection.phase = Phase::Ended;
-            connection.reason.get_or_insert(CloseReason::EndOfStream);
-            io.terminate(token);
-        }
-    }
-
-    fn release_unfinished(&mut self, token: Token) {
-        if let Some(connection) = self.get_mut(token) {
-            let held = std::mem::take(&mut connection.held);
-            self.unfinished_bytes -= held as usize;
-        }
-    }
-
     /// Does everything that is due on a connection except what concerns the application, for
     /// which it returns true.
     pub(crate) fn on_timer(&mut self, io: &mut Io, token: Token) -> bool {
@@ -625,31 +466,5 @@ impl<S> Connections<S> {
             connection.set_handler_timer(after_ms.map(|after_ms| after(now, after_ms)));
         }
         self.rearm(io, token);
-    }
-
-    /// Begins the closing handshake with everybody.
-    pub(crate) fn drain(&mut self, io: &mut Io) {
-        let reason = CloseReason::Drain;
-        for token in io.tokens() {
-            self.close(io, token, reason, reason.status_code(), reason.phrase());
-        }
-    }
-
-    /// The reactor let go of a connection: the reason it ended for.
-    pub(crate) fn ended(&mut self, token: Token, cause: Cause) -> Option<CloseReason> {
-        self.release_unfinished(token);
-        let connection = self.get_mut(token)?;
-        connection.phase = Phase::Ended;
-        let decided = connection.reason;
-        let reason = decided.unwrap_or(match cause {
-            Cause::Local => CloseReason::Internal,
-            Cause::Error(_) => CloseReason::Error,
-            Cause::Backlog => CloseReason::Backlog,
-            Cause::Stopped => CloseReason::Stopped,
-        });
-        self.counters.open -= 1;
-        self.counters.closed[reason.index()] += 1;
-        self.admission.release();
-        Some(reason)
     }
 }

@@ -20,6 +20,7 @@
 mod admission;
 mod allow_list;
 mod close_reason;
+mod closing;
 mod connection;
 mod connections;
 mod context;
