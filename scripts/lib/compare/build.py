@@ -40,7 +40,8 @@ def run_step(command, cwd=None):
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().split("\n")[-20:])
-        raise Missing(f"`{' '.join(Path(str(command[0])).name.split() + list(map(str, command[1:4])))} …` failed:\n{tail}")
+        step = " ".join(str(word) for word in command[:4])
+        raise Missing(f"`{step} …` failed:\n{tail}")
     return done.stdout
 
 
