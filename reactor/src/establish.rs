@@ -134,6 +134,16 @@ pub struct SocketOptions {
     pub congestion: Option<String>,
 }
 
+/// Whether this process may use a congestion control, found out on a socket made for it: what is
+/// listed as available may still need a privilege.
+///
+/// # Errors
+/// ENOENT when there is none of that name, EPERM when it needs CAP_NET_ADMIN, EMFILE.
+pub fn check_congestion_control(name: &str) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    Ok(sockopt::set_tcp_congestion(&socket, name)?)
+}
+
 /// A connected socket that an establishment task still owns.
 #[derive(Debug)]
 pub struct Stream(TcpStream);

@@ -232,6 +232,16 @@ struct LimitOptions {
     #[arg(help_heading = SENDING, long, value_name = "BYTES",
           default_value_t = Limits::echo().kernel_unsent_max_bytes)]
     kernel_unsent_max_bytes: u32,
+    /// The kernel's send buffer per connection (SO_SNDBUF); 0 = the host's automatic size. A cap
+    /// bounds what a stalled reader costs the kernel, and the throughput of far ones
+    #[arg(help_heading = SENDING, long, value_name = "BYTES",
+          default_value_t = Limits::echo().kernel_send_buffer_bytes)]
+    kernel_send_buffer_bytes: u32,
+    /// Sent bytes that nobody acknowledges for this long end the connection (TCP_USER_TIMEOUT);
+    /// 0 = the host's default, many minutes
+    #[arg(help_heading = SENDING, long, value_name = "MS",
+          default_value_t = Limits::echo().unacknowledged_timeout_ms)]
+    unacknowledged_timeout_ms: u32,
     /// A peer that takes none of its bytes for this long is cut; 0 = never
     #[arg(help_heading = SENDING, long, value_name = "MS",
           default_value_t = Limits::echo().send_stall_timeout_ms)]
@@ -281,6 +291,8 @@ impl LimitOptions {
             backlog_pause_bytes: self.backlog_pause_bytes,
             backlog_max_bytes: self.backlog_max_bytes,
             kernel_unsent_max_bytes: self.kernel_unsent_max_bytes,
+            kernel_send_buffer_bytes: self.kernel_send_buffer_bytes,
+            unacknowledged_timeout_ms: self.unacknowledged_timeout_ms,
             send_stall_timeout_ms: self.send_stall_timeout_ms,
             ping_interval_ms: self.ping_interval_ms,
             pong_timeout_ms: self.pong_timeout_ms,

@@ -57,6 +57,12 @@ pub struct Limits {
     /// (TCP_NOTSENT_LOWAT); 0 = the host's default. What is above stays where the limits of the
     /// backlog see it.
     pub kernel_unsent_max_bytes: u32,
+    /// The kernel's send buffer of a connection (SO_SNDBUF); 0 = the host's automatic size. A cap
+    /// bounds what a stalled reader costs the kernel, and the throughput of far ones.
+    pub kernel_send_buffer_bytes: u32,
+    /// Bytes that were sent and not acknowledged for this long end the connection
+    /// (TCP_USER_TIMEOUT): a peer whose network is gone; 0 = the host's default, many minutes.
+    pub unacknowledged_timeout_ms: u32,
     /// A connection whose peer takes none of its unsent bytes for this long is cut; 0 = never.
     pub send_stall_timeout_ms: u64,
     /// Silence of a connection after which a ping is sent; 0 = never.
@@ -92,6 +98,8 @@ impl Default for Limits {
             backlog_pause_bytes: 256 << 10,
             backlog_max_bytes: 0,
             kernel_unsent_max_bytes: 128 << 10,
+            kernel_send_buffer_bytes: 0,
+            unacknowledged_timeout_ms: 20_000,
             send_stall_timeout_ms: 5_000,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 10_000,

@@ -11,7 +11,9 @@ use std::sync::mpsc;
 use std::thread;
 
 use fanwire_protocol::handshake::DeflatePolicy;
-use fanwire_reactor::establish::{ListenOptions, ListenSocket, SocketOptions, listen};
+use fanwire_reactor::establish::{
+    ListenOptions, ListenSocket, SocketOptions, check_congestion_control, listen,
+};
 use fanwire_reactor::{BackendChoice, Core, CoreOptions, MailReceiver, host, mailbox};
 
 use crate::admission::Admission;
@@ -246,18 +248,12 @@ fn listeners(
     Ok((listeners, address))
 }
 
-/// What the kernel offers, as one line of names.
+/// Whether the connections may use this congestion control.
 fn check_congestion(name: &str) -> Result<(), StartError> {
-    // Those that need no privilege are not all: root may choose any that is loaded.
-    let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
-        .unwrap_or_else(|_| host::congestion_controls_allowed().join(" "));
-    let available = available.trim().to_owned();
-    if available.split_whitespace().any(|offered| offered == name) {
-        return Ok(());
-    }
-    Err(StartError::Congestion {
+    check_congestion_control(name).map_err(|error| StartError::Congestion {
         name: name.to_owned(),
-        available,
+        allowed: host::congestion_controls_allowed().join(" "),
+        error,
     })
 }
 
@@ -330,11 +326,14 @@ where
 
 fn socket_options(config: &Config) -> SocketOptions {
     let lowat_bytes = config.limits.kernel_unsent_max_bytes;
+    let send_buffer_bytes = config.limits.kernel_send_buffer_bytes;
+    let user_timeout_ms = config.limits.unacknowledged_timeout_ms;
     SocketOptions {
         nodelay: true,
         notsent_lowat_bytes: (lowat_bytes > 0).then_some(lowat_bytes),
+        send_buffer_bytes: (send_buffer_bytes > 0).then_some(send_buffer_bytes),
+        user_timeout_ms: (user_timeout_ms > 0).then_some(user_timeout_ms),
         congestion: config.congestion.clone(),
-        ..SocketOptions::default()
     }
 }
 

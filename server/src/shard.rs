@@ -77,9 +77,6 @@ impl<H: Handler> Shard<H> {
         // What is open still passes through `on_closed`, and the counters are kept again then.
         self.reception.keep(&self.connections.counters);
         io.stop();
-        // The last connection ends in the flush of a turn, and that turn looks at requests to
-        // stop before its flush. The alarm makes another turn follow.
-        io.set_alarm(io.now_ns().max(1));
     }
 
     /// Frees what the receivers of failed connections hold: nothing is parsed for them any more.

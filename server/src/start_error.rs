@@ -29,12 +29,14 @@ pub enum StartError {
         /// What the server needs before its first connection.
         needed: u64,
     },
-    /// The kernel does not offer this congestion control.
+    /// This process cannot use the congestion control.
     Congestion {
         /// The algorithm asked for.
         name: String,
-        /// Those the kernel offers.
-        available: String,
+        /// Those that need no privilege.
+        allowed: String,
+        /// What the kernel said.
+        error: io::Error,
     },
     /// A core could not be set up.
     Core(u16, fanwire_reactor::StartError),
@@ -61,10 +63,15 @@ impl fmt::Display for StartError {
                 "this process may open {limit} files and the server needs at least {needed} of \
                  them; raise the limit (ulimit -n, LimitNOFILE=) or use fewer cores",
             ),
-            StartError::Congestion { name, available } => write!(
+            StartError::Congestion {
+                name,
+                allowed,
+                error,
+            } => write!(
                 formatter,
-                "the kernel does not offer the congestion control `{name}`; it has {available}. \
-                 Choose one of these or load the module tcp_{name}",
+                "the congestion control `{name}` cannot be used ({error}); allowed are {allowed}. \
+                 Choose one of these, load the module tcp_{name}, or add it to the sysctl \
+                 net.ipv4.tcp_allowed_congestion_control",
             ),
             StartError::Core(shard, error) => write!(formatter, "shard {shard}: {error}"),
             StartError::System(error) => write!(
@@ -174,9 +181,10 @@ mod tests {
             (
                 StartError::Congestion {
                     name: "x".to_owned(),
-                    available: "reno".to_owned(),
+                    allowed: "reno".to_owned(),
+                    error: io::Error::from_raw_os_error(2),
                 },
-                "it has reno",
+                "allowed are reno",
             ),
         ];
         for (error, cure) in texts {
