@@ -33,7 +33,7 @@ pub struct ServerArguments {
     pub cpu: Option<usize>,
 
     /// Bytes of each connection's read buffer, for a peer whose documentation advises another
-    /// size for many connections; the library's default without it
+    /// size for many connections; without it what is best for throughput
     #[arg(long, value_name = "BYTES")]
     pub read_buffer_size: Option<usize>,
 }

@@ -13,7 +13,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use fanwire_protocol::{Connection, Event, Input, Settings, Workspace};
 use fastwebsockets::FragmentCollector;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tungstenite::protocol::WebSocketContext;
+use tungstenite::protocol::{WebSocketConfig, WebSocketContext};
 
 use crate::memory_stream::MemoryStream;
 use crate::wire;
@@ -129,7 +129,15 @@ fn fanwire(group: &mut Group<'_>, size: usize, traffic: &Traffic) {
 }
 
 fn tungstenite(group: &mut Group<'_>, size: usize, traffic: &Traffic) {
-    let mut context = WebSocketContext::new(tungstenite::protocol::Role::Server, None);
+    // The library clears its read buffer before a read, so the default of 128 KiB only suits
+    // messages that need it.
+    let read_buffer_size = if size > 16 * 1024 {
+        128 * 1024
+    } else {
+        16 * 1024
+    };
+    let config = WebSocketConfig::default().read_buffer_size(read_buffer_size);
+    let mut context = WebSocketContext::new(tungstenite::protocol::Role::Server, Some(config));
     let mut stream = MemoryStream::new(&traffic.pieces);
     group.bench_function(BenchmarkId::new("tungstenite", size), |bencher| {
         bencher.iter(|| {

@@ -1,7 +1,8 @@
 //! Echo server on tokio-tungstenite, to compare with.
 //!
-//! Configuration: defaults of the library (128 KiB read buffer, messages up to 64 MiB). Replies
-//! are fed to the sink and flushed when no further message is ready, which is what
+//! Configuration: a read buffer of 16 KiB, measured to be best here both at 64 B and at 16 KiB; the
+//! default of 128 KiB is cleared before reads and costs nearly twice the CPU time per message.
+//! Replies are fed to the sink and flushed when no further message is ready, which is what
 //! `StreamExt::forward` in the library's own echo example does, without the lock that splitting
 //! the stream costs.
 
@@ -15,12 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Bytes; see the top.
+const READ_BUFFER_SIZE: usize = 16 * 1024;
+
 fn main() -> std::io::Result<()> {
     let arguments = ServerArguments::parse_and_pin()?;
-    let mut config = WebSocketConfig::default();
-    if let Some(size) = arguments.read_buffer_size {
-        config = config.read_buffer_size(size);
-    }
+    let read_buffer_size = arguments.read_buffer_size.unwrap_or(READ_BUFFER_SIZE);
+    let config = WebSocketConfig::default().read_buffer_size(read_buffer_size);
     fanwire_benches::serve_with_tokio(&arguments, |stream| echo(stream, config))
 }
 
