@@ -53,3 +53,8 @@ pub use running::Running;
 pub use server::{Builder, Config, Placement, Server, processors};
 pub use start_error::{StartError, ranges};
 pub use upgrade::{Upgrade, UpgradeRequest};
+
+/// Keeps the example in the project's README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExample;
