@@ -239,10 +239,12 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
             .rss_bytes_per_connection
             .filter(|_| report.mode != "storm")
         {
-            parts.push(format!(
-                "server {} RSS per connection",
-                format_size(bytes.max(0.0) as u64)
-            ));
+            // Below zero it gave back, meanwhile, memory that it had taken before.
+            parts.push(if bytes > 0.0 {
+                format!("server {} RSS per connection", format_size(bytes as u64))
+            } else {
+                "server RSS did not grow with the connections".to_owned()
+            });
         }
     }
     if let Some(ns) = report.generator.cpu_ns_per_message {
