@@ -19,7 +19,7 @@ from . import contenders as who
 from . import machine
 from .errors import Missing, RunFailed
 from .processes import Server
-from .rounds import Outcome, say, shown
+from .rounds import Outcome, say, shown, slug
 from .statistics import summarise
 
 STEPS = (1_000, 3_000, 5_000, 7_000, 9_000, 11_000, 13_000, 15_000)
@@ -84,7 +84,7 @@ def wait_until_open(server, holders, base, wanted):
         time.sleep(0.1)
     time.sleep(SETTLE_S)
 
-def measure(contender, program, load_generator, settings, ports, raw, slug):
+def measure(contender, program, load_generator, settings, ports, raw, stem):
     """One server, from no connection to many. Returns figures and commands."""
     command = contender.command(program, ports.address(), settings.server_cpu)
     holders, commands = [], [shown(command)]
@@ -97,7 +97,7 @@ def measure(contender, program, load_generator, settings, ports, raw, slug):
             for total in STEPS:
                 holder, words = hold(load_generator, server.address, total - opened,
                                      settings.generator_cpu, server.pid,
-                                     raw / f"{slug}-{total}.json")
+                                     raw / f"{stem}-{total}.json")
                 holders.append(holder)
                 commands.append(words)
                 wait_until_open(server, holders, base, total)
@@ -150,12 +150,11 @@ def run(settings, programs, load_generator, ports):
             except Missing as reason:
                 outcome.missing[contender.name] = str(reason)
                 continue
-            slug = "".join(c if c.isalnum() else "-" for c in contender.name.lower())
             results = outcome.results.setdefault(contender.name, [])
             stolen_before, total_before = machine.stolen_and_total_ticks()
             try:
                 result, commands = measure(contender, program, load_generator, settings, ports,
-                                           raw, f"round{number}-{slug}")
+                                           raw, f"round{number}-{slug(contender.name)}")
             except RunFailed as reason:
                 outcome.failures.append(f"idle, round {number}, {contender.name}: {reason}")
                 say(f"  FAILED {outcome.failures[-1]}")

@@ -54,7 +54,9 @@ def run(settings, quick, filters):
     raw.mkdir(parents=True, exist_ok=True)
     for number in range(1, settings.runs + 1):
         with tempfile.TemporaryDirectory() as home:
-            words = [str(program), "--bench", "--noplot", *times, *filters]
+            # Criterion takes one expression.
+            chosen = ["|".join(f"({one})" for one in filters)] if filters else []
+            words = [str(program), "--bench", "--noplot", *times, *chosen]
             say(f"  {number}/{settings.runs} criterion")
             done = subprocess.run(
                 ["taskset", "-c", str(settings.server_cpu), *words],

@@ -3,6 +3,7 @@ A server is started afresh for every run, on a port of its own: nothing of one r
 heap nor sockets in TIME_WAIT, can reach the next."""
 
 import json
+import re
 import shlex
 import sys
 import time
@@ -96,6 +97,11 @@ def shown(command):
     return shlex.join(words)
 
 
+def slug(name):
+    """A row's name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 def wanted(rows, only):
     """The rows whose contender was asked for; fanwire and the floor are always in."""
     if not only:
@@ -131,8 +137,7 @@ def run_workload(workload, settings, programs, load_generator, ports):
             outcome.missing[row.contender.name] = str(reason)
     for number in range(1, settings.runs + 1):
         for row in present:
-            slug = "".join(c if c.isalnum() else "-" for c in row.name.lower())
-            report = raw / f"round{number}-{slug}.json"
+            report = raw / f"round{number}-{slug(row.name)}.json"
             stolen_before, total_before = machine.stolen_and_total_ticks()
             started = time.monotonic()
             try:
