@@ -17,7 +17,7 @@ const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2: u8 = 0x20;
 const RSV3: u8 = 0x10;
-const MASK: u8 = 0x80;
+pub(crate) const MASK: u8 = 0x80;
 /// In the length's place: 16 bits of length follow.
 pub(crate) const LENGTH_16: u8 = 126;
 /// In the length's place: 64 bits of length follow.
@@ -310,7 +310,7 @@ pub(crate) fn first_byte(opcode: Opcode, is_final: bool, rsv1: bool) -> u8 {
 }
 
 #[inline(always)]
-pub(crate) fn mask_bit(masking_key: Option<MaskingKey>) -> u8 {
+fn mask_bit(masking_key: Option<MaskingKey>) -> u8 {
     if masking_key.is_some() { MASK } else { 0 }
 }
 
