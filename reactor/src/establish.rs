@@ -64,6 +64,15 @@ impl ListenSocket {
         self.0.local_addr()
     }
 
+    /// Sets options that every accepted socket inherits, so that accepting costs no system call
+    /// for them.
+    ///
+    /// # Errors
+    /// ENOENT or EPERM for a congestion control that does not exist or is not allowed.
+    pub fn set_options(&self, options: &SocketOptions) -> io::Result<()> {
+        options.apply(self.0.as_fd())
+    }
+
     /// Gives the socket to the runtime of the calling core.
     ///
     /// # Errors
@@ -134,6 +143,27 @@ pub struct SocketOptions {
     pub congestion: Option<String>,
 }
 
+impl SocketOptions {
+    fn apply(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.nodelay {
+            sockopt::set_tcp_nodelay(fd, true)?;
+        }
+        if let Some(bytes) = self.send_buffer_bytes {
+            sockopt::set_socket_send_buffer_size(fd, bytes as usize)?;
+        }
+        if let Some(timeout_ms) = self.user_timeout_ms {
+            sockopt::set_tcp_user_timeout(fd, timeout_ms)?;
+        }
+        if let Some(name) = &self.congestion {
+            sockopt::set_tcp_congestion(fd, name)?;
+        }
+        if let Some(bytes) = self.notsent_lowat_bytes {
+            socket2::SockRef::from(&fd).set_tcp_notsent_lowat(bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// Whether this process may use a congestion control, found out on a socket made for it: what is
 /// listed as available may still need a privilege.
 ///
@@ -177,23 +207,7 @@ impl Stream {
     /// # Errors
     /// ENOENT or EPERM for a congestion control that does not exist or is not allowed.
     pub fn set_options(&self, options: &SocketOptions) -> io::Result<()> {
-        let fd = self.as_fd();
-        if options.nodelay {
-            sockopt::set_tcp_nodelay(fd, true)?;
-        }
-        if let Some(bytes) = options.send_buffer_bytes {
-            sockopt::set_socket_send_buffer_size(fd, bytes as usize)?;
-        }
-        if let Some(timeout_ms) = options.user_timeout_ms {
-            sockopt::set_tcp_user_timeout(fd, timeout_ms)?;
-        }
-        if let Some(name) = &options.congestion {
-            sockopt::set_tcp_congestion(fd, name)?;
-        }
-        if let Some(bytes) = options.notsent_lowat_bytes {
-            socket2::SockRef::from(&fd).set_tcp_notsent_lowat(bytes)?;
-        }
-        Ok(())
+        options.apply(self.as_fd())
     }
 
     /// The other end.

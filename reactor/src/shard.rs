@@ -495,7 +495,8 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         let Some(fd) = io.slots.remove(token) else {
             return;
         };
-        if resets {
+        // After an error of the socket there is nobody left to be told.
+        if resets && !matches!(cause, Cause::Error(_)) {
             // Refused only for a socket that is already gone.
             let _ = sys::reset_on_close(fd.as_fd());
         }

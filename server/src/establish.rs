@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fanwire_protocol::handshake::{Acceptance, DeflatePolicy, Rejection, Request, RequestReader};
 use fanwire_reactor::Handle;
-use fanwire_reactor::establish::{ListenSocket, SocketOptions, Stream, sleep_ms, within};
+use fanwire_reactor::establish::{ListenSocket, Stream, sleep_ms, within};
 
 use crate::admission::Admission;
 use crate::allow_list::{Host, Origin, host_allowed, origin_allowed};
@@ -50,7 +50,6 @@ pub(crate) struct Rules {
     pub(crate) origins: Vec<Origin>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) deflate: Option<DeflatePolicy>,
-    pub(crate) socket_options: SocketOptions,
 }
 
 /// Everything the establishment tasks of one core need.
@@ -206,10 +205,6 @@ impl<H: Handler> Establishment<H> {
     }
 
     async fn converse(&self, in_progress: &InProgress, mut stream: Stream, peer: SocketAddr) {
-        if let Err(error) = stream.set_options(&self.rules.socket_options) {
-            // A socket that does not take an option works without it; the peer may also be gone.
-            tracing::debug!("socket options: {error}");
-        }
         let mut head = self.reception.take_buffer();
         let deadline_ms = self.rules.limits.handshake_timeout_ms;
         let conversation = self.negotiate(&mut stream, &mut head, peer);

@@ -248,6 +248,15 @@ fn listeners(
     Ok((listeners, address))
 }
 
+/// Accepted sockets inherit the options of their listener.
+fn set_socket_options(listeners: &[ListenSocket], config: &Config) -> Result<(), StartError> {
+    let options = socket_options(config);
+    for listener in listeners {
+        listener.set_options(&options).map_err(StartError::System)?;
+    }
+    Ok(())
+}
+
 /// Whether the connections may use this congestion control.
 fn check_congestion(name: &str) -> Result<(), StartError> {
     check_congestion_control(name).map_err(|error| StartError::Congestion {
@@ -278,6 +287,7 @@ where
     let connections_max = config.limits.connections_in_force(fd_limit);
     config.limits.connections_max = connections_max;
     let (listeners, address) = listeners(&config, processors.len())?;
+    set_socket_options(&listeners, &config)?;
     let limits = Arc::new(config.limits.clone());
     let common = Arc::new(Common {
         rules: Arc::new(Rules {
@@ -285,7 +295,6 @@ where
             origins: config.origins.clone(),
             hosts: config.hosts.clone(),
             deflate: config.deflate,
-            socket_options: socket_options(&config),
         }),
         admission: Arc::new(Admission::new(connections_max)),
         factory,

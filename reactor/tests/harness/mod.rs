@@ -80,13 +80,6 @@ impl Application for Echo {
 pub async fn accept_all(socket: fanwire_reactor::establish::ListenSocket, handle: Handle<Echo>) {
     let mut listener = socket.into_listener().expect("a descriptor");
     while let Ok((stream, _)) = listener.accept().await {
-        let options = SocketOptions {
-            nodelay: true,
-            ..SocketOptions::default()
-        };
-        stream
-            .set_options(&options)
-            .expect("options of an open socket");
         handle.adopt(stream, ());
     }
 }
@@ -102,6 +95,13 @@ impl Server {
     pub fn start(options: CoreOptions) -> Server {
         let address = "127.0.0.1:0".parse().expect("an address");
         let socket = listen(address, &ListenOptions::default()).expect("a port");
+        let inherited = SocketOptions {
+            nodelay: true,
+            ..SocketOptions::default()
+        };
+        socket
+            .set_options(&inherited)
+            .expect("options of an open socket");
         let address = socket.local_address().expect("it listens");
         let (events, received) = mpsc::channel();
         let (mut senders, receiver) = mailbox(1, 8).expect("a descriptor");
