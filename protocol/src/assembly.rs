@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::error::ProtocolError;
 use crate::event::MessageKind;
 use crate::frame::{Header, MaskingKey, Opcode};
-use crate::mask::{is_ascii, unmask_is_ascii};
+use crate::mask::unmask;
+use crate::payload_buffer::PayloadBuffer;
 
 /// Least bytes reserved beyond what arrived, so that a dribbling peer does not cause a
 /// reallocation per byte.
@@ -37,14 +38,10 @@ impl PartialFrame {
         }
     }
 
-    /// Unmasks the next `chunk` of payload; whether it is known to be ASCII.
-    pub(crate) fn unmask(&mut self, chunk: &mut [u8]) -> bool {
-        let ascii = match self.masking_key {
-            Some(key) => unmask_is_ascii(chunk, key, usize::from(self.phase)),
-            None => is_ascii(chunk),
-        };
-        self.phase = ((usize::from(self.phase) + chunk.len()) & 3) as u8;
-        ascii
+    /// Counts the next `count` bytes of payload as arrived.
+    fn advance(&mut self, count: usize) {
+        self.remaining -= count as u64;
+        self.phase = ((usize::from(self.phase) + count) & 3) as u8;
     }
 }
 
@@ -63,7 +60,7 @@ pub(crate) struct PartialMessage {
 #[derive(Debug)]
 pub(crate) struct Assembly {
     /// Payload of the message so far, unmasked.
-    pub payload: Vec<u8>,
+    pub payload: PayloadBuffer,
     /// Payload of an unfinished control frame, unmasked; at most 125 bytes.
     pub control: Vec<u8>,
     pub frame: Option<PartialFrame>,
@@ -75,7 +72,7 @@ pub(crate) struct Assembly {
 impl Assembly {
     pub(crate) fn new(permit: Option<Arc<()>>) -> Self {
         Self {
-            payload: Vec::new(),
+            payload: PayloadBuffer::default(),
             control: Vec::new(),
             frame: None,
             message: None,
@@ -114,21 +111,16 @@ impl Assembly {
         chunk: &[u8],
         validate_utf8: bool,
     ) -> Result<PartialFrame, ProtocolError> {
-        frame.remaining -= chunk.len() as u64;
-        let is_control = frame.opcode.is_control();
-        let buffer = if is_control {
-            &mut self.control
-        } else {
-            reserve(&mut self.payload, chunk.len(), &frame);
-            &mut self.payload
-        };
-        // Copied first and unmasked where it stays: the input's cache lines are not written.
-        let start = buffer.len();
-        buffer.extend_from_slice(chunk);
-        let ascii = frame.unmask(buffer.get_mut(start..).unwrap_or_default());
-        if is_control {
+        let phase = usize::from(frame.phase);
+        frame.advance(chunk.len());
+        if frame.opcode.is_control() {
+            append_control(&mut self.control, chunk, frame.masking_key, phase);
             return Ok(frame);
         }
+        let start = self.payload.len();
+        self.payload
+            .reserve(chunk.len(), |needed| slack(needed, &frame));
+        let ascii = self.payload.append(chunk, frame.masking_key, phase);
         let Some(message) = &mut self.message else {
             return Ok(frame);
         };
@@ -136,24 +128,32 @@ impl Assembly {
             if ascii && message.validated == start {
                 message.validated = self.payload.len();
             } else {
-                message.validated = validate(&self.payload, message.validated)?;
+                message.validated = validate(self.payload.bytes(), message.validated)?;
             }
         }
         Ok(frame)
     }
 }
 
-/// Reserves for what arrived and a bounded slack, and not for more of the final frame than it has.
-fn reserve(payload: &mut Vec<u8>, additional: usize, frame: &PartialFrame) {
-    let needed = payload.len() + additional;
-    if needed <= payload.capacity() {
-        return;
+/// At most 125 bytes, and rarely in pieces.
+#[cold]
+fn append_control(control: &mut Vec<u8>, chunk: &[u8], key: Option<MaskingKey>, phase: usize) {
+    let start = control.len();
+    control.extend_from_slice(chunk);
+    if let (Some(key), Some(landed)) = (key, control.get_mut(start..)) {
+        unmask(landed, key, phase);
     }
-    let mut slack = SLACK_MIN.max(needed / SLACK_SHARE);
+}
+
+/// What is reserved beyond the `needed` bytes that arrived: a bounded slack, and not more of the
+/// final frame than it has.
+fn slack(needed: usize, frame: &PartialFrame) -> usize {
+    let slack = SLACK_MIN.max(needed / SLACK_SHARE);
     if frame.is_final {
-        slack = usize::try_from(frame.remaining).map_or(slack, |remaining| slack.min(remaining));
+        usize::try_from(frame.remaining).map_or(slack, |remaining| slack.min(remaining))
+    } else {
+        slack
     }
-    payload.reserve_exact(additional + slack);
 }
 
 /// Validates what follows the first `validated` bytes, and returns up to where whole characters

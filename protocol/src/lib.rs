@@ -19,6 +19,7 @@ pub mod frame;
 pub mod handshake;
 mod input;
 mod mask;
+mod payload_buffer;
 mod pending_pong;
 mod prepared;
 mod receiver;

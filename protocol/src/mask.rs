@@ -14,6 +14,8 @@ pub struct MaskingKey(pub [u8; 4]);
 const WIDE_SIZE_MIN: usize = 320;
 /// From this many bytes on, beginning at a cache line's start pays for itself.
 const ALIGNED_SIZE_MIN: usize = 768;
+/// The same for copying.
+const COPY_WIDE_SIZE_MIN: usize = 256;
 const CACHE_LINE_SIZE: usize = 64;
 
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -34,6 +36,24 @@ pub(crate) fn unmask_is_ascii(bytes: &mut [u8], key: MaskingKey, phase: usize) -
     } else {
         apply_wide(bytes, key)
     }
+}
+
+/// Copies `source` over `target`, which has the same size, and unmasks it on the way; whether all
+/// the resulting bytes are ASCII.
+#[inline]
+pub(crate) fn copy_unmasked_is_ascii(
+    target: &mut [u8],
+    source: &[u8],
+    key: MaskingKey,
+    phase: usize,
+) -> bool {
+    let key = u32::from_le_bytes(key.0).rotate_right(8 * (phase as u32 & 3));
+    let seen = if source.len() < COPY_WIDE_SIZE_MIN {
+        copy_narrow(target, source, key)
+    } else {
+        copy_wide(target, source, key)
+    };
+    seen & HIGH_BITS == 0
 }
 
 /// Whether all bytes are ASCII; for payloads that arrived unmasked.
@@ -83,6 +103,126 @@ fn apply_narrow(bytes: &mut [u8], key: u32) -> u64 {
         seen |= u64::from(*byte);
     }
     seen
+}
+
+/// Unmasks the first and the last `SIZE` bytes of `source` into `target`, or says that there are
+/// not as many. Where they overlap, the same is written twice.
+#[inline(always)]
+fn copy_ends<const SIZE: usize>(target: &mut [u8], source: &[u8], key: u32) -> Option<u64> {
+    let head = *source.first_chunk::<SIZE>()?;
+    let tail = *source.last_chunk::<SIZE>()?;
+    let key_of_tail = key.rotate_right(8 * ((source.len() - SIZE) as u32 & 3));
+    let (head, seen_head) = unmasked(head, key);
+    let (tail, seen_tail) = unmasked(tail, key_of_tail);
+    *target.first_chunk_mut::<SIZE>()? = head;
+    *target.last_chunk_mut::<SIZE>()? = tail;
+    Some(seen_head | seen_tail)
+}
+
+/// A block of whole words, unmasked, and its words ORed together.
+#[inline(always)]
+fn unmasked<const SIZE: usize>(mut block: [u8; SIZE], key: u32) -> ([u8; SIZE], u64) {
+    let wide = u64::from(key) << 32 | u64::from(key);
+    let mut seen = 0;
+    for word in block.as_chunks_mut::<8>().0 {
+        let plain = u64::from_le_bytes(*word) ^ wide;
+        *word = plain.to_le_bytes();
+        seen |= plain;
+    }
+    (block, seen)
+}
+
+/// Copies and XORs; returns all resulting words ORed together.
+#[inline(always)]
+fn copy_narrow(target: &mut [u8], source: &[u8], key: u32) -> u64 {
+    if source.len() < 8 {
+        target.copy_from_slice(source);
+        return apply_narrow(target, key);
+    }
+    let ends = match source.len() {
+        ..16 => copy_ends::<8>(target, source, key),
+        16..32 => copy_ends::<16>(target, source, key),
+        32..64 => copy_ends::<32>(target, source, key),
+        _ => copy_blocks(target, source, key),
+    };
+    ends.unwrap_or_default()
+}
+
+/// At least 64 bytes.
+#[inline(always)]
+fn copy_blocks(target: &mut [u8], source: &[u8], key: u32) -> Option<u64> {
+    let mut seen = copy_ends::<64>(target, source, key)?;
+    let (blocks, _) = source.get(64..)?.as_chunks::<64>();
+    let (targets, _) = target.get_mut(64..)?.as_chunks_mut::<64>();
+    for (target, block) in targets.iter_mut().zip(blocks) {
+        let (plain, seen_here) = unmasked(*block, key);
+        *target = plain;
+        seen |= seen_here;
+    }
+    Some(seen)
+}
+
+/// The same with the machine's widest vectors.
+#[inline(never)]
+fn copy_wide(target: &mut [u8], source: &[u8], key: u32) -> u64 {
+    Arch::new().dispatch(WideCopy {
+        target,
+        source,
+        key,
+    })
+}
+
+struct WideCopy<'b> {
+    target: &'b mut [u8],
+    source: &'b [u8],
+    key: u32,
+}
+
+impl WithSimd for WideCopy<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> u64 {
+        let Self {
+            target,
+            source,
+            key,
+        } = self;
+        let seen_at_ends = copy_ends::<CACHE_LINE_SIZE>(target, source, key).unwrap_or_default();
+        // Between the ends, beginning where the target's cache lines do.
+        let ahead = target
+            .as_ptr()
+            .align_offset(CACHE_LINE_SIZE)
+            .min(target.len());
+        let key = simd.splat_u32s(key.rotate_right(8 * (ahead as u32 & 3)).to_le());
+        let target = target.get_mut(ahead..).unwrap_or_default();
+        let source = source.get(ahead..).unwrap_or_default();
+        let size = size_of::<S::u32s>();
+        let mut seen = [simd.splat_u32s(0); 4];
+        let mut targets = target.chunks_exact_mut(4 * size);
+        let mut sources = source.chunks_exact(4 * size);
+        for (target, source) in (&mut targets).zip(&mut sources) {
+            let vectors = target.chunks_exact_mut(size).zip(source.chunks_exact(size));
+            for ((target, source), seen) in vectors.zip(&mut seen) {
+                let plain = simd.xor_u32s(bytemuck::pod_read_unaligned(source), key);
+                target.copy_from_slice(bytemuck::bytes_of(&plain));
+                *seen = simd.or_u32s(*seen, plain);
+            }
+        }
+        let target = targets.into_remainder();
+        let source = sources.remainder();
+        let [first, second, third, fourth] = seen;
+        let mut seen = simd.or_u32s(simd.or_u32s(first, second), simd.or_u32s(third, fourth));
+        for (target, source) in target.chunks_exact_mut(size).zip(source.chunks_exact(size)) {
+            let plain = simd.xor_u32s(bytemuck::pod_read_unaligned(source), key);
+            target.copy_from_slice(bytemuck::bytes_of(&plain));
+            seen = simd.or_u32s(seen, plain);
+        }
+        let seen = bytemuck::bytes_of(&seen).as_chunks::<4>().0.iter();
+        seen.fold(seen_at_ends, |all, word| {
+            all | u64::from(u32::from_le_bytes(*word))
+        })
+    }
 }
 
 /// The same with the machine's widest vectors; whether all resulting bytes are ASCII.

@@ -105,7 +105,7 @@ impl Receiver {
             }),
             Found::Nothing => return Ok(None),
             Found::Assembled { kind, compressed } => {
-                let payload = assembly.map_or(&[][..], |assembly| &assembly.payload);
+                let payload = assembly.map_or(&[][..], |assembly| assembly.payload.bytes());
                 Event::Message(Message {
                     kind,
                     payload,
@@ -165,6 +165,8 @@ impl Receiver {
                     }
                     return Ok(Found::Whole { kind, payload });
                 }
+            } else if input.remaining() == 0 {
+                return Ok(Found::Nothing);
             }
         }
         self.find_slowly(input, workspace)
@@ -272,13 +274,13 @@ impl Receiver {
 
     /// Takes the next header; `None` when the input ends inside it, which is then remembered.
     fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+        if input.remaining() == 0 {
+            return Ok(None);
+        }
         let context = self.context();
         let spilled = usize::from(self.spill_len).min(SPILL_MAX);
-        let mut joined = [0; HEADER_SIZE_MAX];
-        let (known, rest) = joined.split_at_mut(spilled);
-        known.copy_from_slice(&self.spill[..spilled]);
-        let more = rest.len().min(input.remaining());
-        rest[..more].copy_from_slice(&input.rest()[..more]);
+        let more = (HEADER_SIZE_MAX - spilled).min(input.remaining());
+        let joined = self.join_spill(input.rest());
         match Header::parse_in(&joined[..spilled + more], &context)? {
             Some((header, size)) => {
                 self.spill_len = 0;
@@ -295,6 +297,31 @@ impl Receiver {
                 Ok(None)
             }
         }
+    }
+
+    /// What was spilled, and behind it what `rest` begins with, as far as a header can reach.
+    fn join_spill(&self, rest: &[u8]) -> [u8; 16] {
+        let spilled = usize::from(self.spill_len).min(SPILL_MAX);
+        // Shifted into place as one integer: bytes written one by one and read back as words
+        // would wait for each other.
+        let next = match rest.first_chunk::<16>() {
+            Some(next) => *next,
+            None => {
+                let mut next = [0; 16];
+                next[..rest.len()].copy_from_slice(rest);
+                next
+            }
+        };
+        let mut known = [0; 16];
+        known[..SPILL_MAX].copy_from_slice(&self.spill);
+        let unused = 8 * (16 - spilled) as u32;
+        let known = u128::from_le_bytes(known);
+        let known = known
+            .checked_shl(unused)
+            .unwrap_or(0)
+            .checked_shr(unused)
+            .unwrap_or(0);
+        (known | u128::from_le_bytes(next) << (8 * spilled)).to_le_bytes()
     }
 
     fn take_control(
@@ -332,7 +359,9 @@ impl Receiver {
                 unmask(bytes, key, 0);
             }
             let mut output = workspace.lend();
-            let result = self.inflate(bytes, kind, &mut output.payload, workspace);
+            let result = output
+                .payload
+                .refill(|output| self.inflate(bytes, kind, output, workspace));
             self.assembly = Some(output);
             return result.map(|()| Found::Assembled {
                 kind,
@@ -418,7 +447,10 @@ impl Receiver {
         };
         if compressed {
             let mut output = workspace.lend();
-            let result = self.inflate(&assembly.payload, kind, &mut output.payload, workspace);
+            let compressed = assembly.payload.bytes();
+            let result = output
+                .payload
+                .refill(|output| self.inflate(compressed, kind, output, workspace));
             workspace.give_back(assembly);
             self.assembly = Some(output);
             result?;
