@@ -108,7 +108,6 @@ impl Entry {
 /// What else the flush phase is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
-    Receive(Token),
     Finish(Token),
     Close(Token),
 }
@@ -120,6 +119,9 @@ pub struct Io {
     pub(crate) requests: Vec<Request>,
     /// Served before anything is sent: a peer that reads an answer must not find the door open.
     pub(crate) pauses: Vec<Token>,
+    /// Connections to receive from (again). Served before anything is sent, so that they travel in
+    /// the same system call.
+    pub(crate) receives: Vec<Token>,
     pub(crate) wheel: Wheel,
     pub(crate) counters: Counters,
     pub(crate) now_ns: u64,
@@ -137,6 +139,7 @@ impl Io {
             outbox: Outbox::default(),
             requests: Vec::new(),
             pauses: Vec::new(),
+            receives: Vec::new(),
             wheel: Wheel::new(now_ns),
             counters: Counters::default(),
             now_ns,
@@ -342,7 +345,7 @@ impl Io {
         };
         if !transport.wants_receive && transport.phase != Phase::Closing {
             transport.wants_receive = true;
-            self.requests.push(Request::Receive(token));
+            self.receives.push(token);
         }
     }
 
@@ -379,7 +382,7 @@ impl Io {
     pub(crate) fn adopt(&mut self, fd: OwnedFd) -> Token {
         self.counters.adopted += 1;
         let token = self.slots.insert(fd);
-        self.requests.push(Request::Receive(token));
+        self.receives.push(token);
         token
     }
 

@@ -214,12 +214,11 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
             return;
         };
         transport.receive = Receive::Idle;
-        let request = if transport.phase == Phase::Closing {
-            Request::Close(token)
+        if transport.phase == Phase::Closing {
+            io.requests.push(Request::Close(token));
         } else {
-            Request::Receive(token)
-        };
-        io.requests.push(request);
+            io.receives.push(token);
+        }
     }
 
     fn handle_receive_ended<A: Application>(
@@ -248,7 +247,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
                 self.starved.push_back(token);
             }
             libc::ECANCELED | libc::EAGAIN | libc::EINTR => {
-                io.requests.push(Request::Receive(token));
+                io.receives.push(token);
             }
             errno => io.close(token, Cause::Error(errno), true),
         }
@@ -299,6 +298,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         while let Some(token) = io.pauses.pop() {
             self.serve_pause(io, token);
         }
+        self.serve_receives(io);
         self.feed_starved(io);
         self.flush_sends(io, application);
         // Serving a request may make another (a finish that fails closes); those that a callback
@@ -311,7 +311,14 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
             }
         }
         self.requests = requests;
+        self.serve_receives(io);
         self.backend.submit();
+    }
+
+    fn serve_receives(&mut self, io: &mut Io) {
+        while let Some(token) = io.receives.pop() {
+            self.serve_receive(io, token, false);
+        }
     }
 
     /// Arms receives that had found no buffer, in the order in which they failed, as many as will
@@ -435,7 +442,6 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
 
     fn serve<A: Application>(&mut self, io: &mut Io, application: &mut A, request: Request) {
         match request {
-            Request::Receive(token) => self.serve_receive(io, token, false),
             Request::Finish(token) => serve_finish(io, token),
             Request::Close(token) => self.serve_close(io, application, token),
         }
@@ -518,8 +524,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
     fn audit(&self, io: &Io) {
         for token in io.slots.tokens() {
             let is_deaf = io.slots.get(token).is_some_and(Io::may_receive);
-            let is_cared_for =
-                self.starved.contains(&token) || io.requests.contains(&Request::Receive(token));
+            let is_cared_for = self.starved.contains(&token) || io.receives.contains(&token);
             assert!(
                 !is_deaf || is_cared_for,
                 "{token:?} wants to receive and nothing is armed"
