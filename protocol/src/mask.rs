@@ -48,12 +48,11 @@ pub(crate) fn copy_unmasked_is_ascii(
     phase: usize,
 ) -> bool {
     let key = u32::from_le_bytes(key.0).rotate_right(8 * (phase as u32 & 3));
-    let seen = if source.len() < COPY_WIDE_SIZE_MIN {
-        copy_narrow(target, source, key)
+    if source.len() < COPY_WIDE_SIZE_MIN {
+        copy_narrow(target, source, key) & HIGH_BITS == 0
     } else {
         copy_wide(target, source, key)
-    };
-    seen & HIGH_BITS == 0
+    }
 }
 
 /// Whether all bytes are ASCII; for payloads that arrived unmasked.
@@ -109,38 +108,39 @@ fn apply_narrow(bytes: &mut [u8], key: u32) -> u64 {
 /// not as many. Where they overlap, the same is written twice.
 #[inline(always)]
 fn copy_ends<const SIZE: usize>(target: &mut [u8], source: &[u8], key: u32) -> Option<u64> {
-    let head = *source.first_chunk::<SIZE>()?;
-    let tail = *source.last_chunk::<SIZE>()?;
-    let key_of_tail = key.rotate_right(8 * ((source.len() - SIZE) as u32 & 3));
-    let (head, seen_head) = unmasked(head, key);
-    let (tail, seen_tail) = unmasked(tail, key_of_tail);
-    *target.first_chunk_mut::<SIZE>()? = head;
-    *target.last_chunk_mut::<SIZE>()? = tail;
+    let key_of_tail = key.rotate_right(8 * (source.len().wrapping_sub(SIZE) as u32 & 3));
+    let seen_head = copy_block::<SIZE>(target.first_chunk_mut()?, source.first_chunk()?, key);
+    let seen_tail = copy_block::<SIZE>(target.last_chunk_mut()?, source.last_chunk()?, key_of_tail);
     Some(seen_head | seen_tail)
 }
 
-/// A block of whole words, unmasked, and its words ORed together.
+/// Unmasks a block of whole words of four bytes; returns its words ORed together.
 #[inline(always)]
-fn unmasked<const SIZE: usize>(mut block: [u8; SIZE], key: u32) -> ([u8; SIZE], u64) {
-    let wide = u64::from(key) << 32 | u64::from(key);
-    let mut seen = 0;
-    for word in block.as_chunks_mut::<8>().0 {
-        let plain = u64::from_le_bytes(*word) ^ wide;
-        *word = plain.to_le_bytes();
-        seen |= plain;
+fn copy_block<const SIZE: usize>(target: &mut [u8; SIZE], source: &[u8; SIZE], key: u32) -> u64 {
+    let words = source.as_chunks::<4>().0.iter();
+    for (target, word) in target.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *target = (u32::from_le_bytes(*word) ^ key).to_le_bytes();
     }
-    (block, seen)
+    let plain = target.as_chunks::<4>().0.iter();
+    u64::from(plain.fold(0, |seen, word| seen | u32::from_le_bytes(*word)))
 }
 
 /// Copies and XORs; returns all resulting words ORed together.
 #[inline(always)]
 fn copy_narrow(target: &mut [u8], source: &[u8], key: u32) -> u64 {
-    if source.len() < 8 {
-        target.copy_from_slice(source);
-        return apply_narrow(target, key);
-    }
     let ends = match source.len() {
-        ..16 => copy_ends::<8>(target, source, key),
+        ..4 => {
+            let mut key = key;
+            let mut seen = 0;
+            for (target, byte) in target.iter_mut().zip(source) {
+                *target = byte ^ key as u8;
+                seen |= u64::from(*target);
+                key >>= 8;
+            }
+            Some(seen)
+        }
+        4..8 => copy_ends::<4>(target, source, key),
+        8..16 => copy_ends::<8>(target, source, key),
         16..32 => copy_ends::<16>(target, source, key),
         32..64 => copy_ends::<32>(target, source, key),
         _ => copy_blocks(target, source, key),
@@ -155,16 +155,15 @@ fn copy_blocks(target: &mut [u8], source: &[u8], key: u32) -> Option<u64> {
     let (blocks, _) = source.get(64..)?.as_chunks::<64>();
     let (targets, _) = target.get_mut(64..)?.as_chunks_mut::<64>();
     for (target, block) in targets.iter_mut().zip(blocks) {
-        let (plain, seen_here) = unmasked(*block, key);
-        *target = plain;
-        seen |= seen_here;
+        seen |= copy_block(target, block, key);
     }
     Some(seen)
 }
 
-/// The same with the machine's widest vectors.
+/// The same with the machine's widest vectors, for `COPY_WIDE_SIZE_MIN` bytes or more; whether all
+/// resulting bytes are ASCII.
 #[inline(never)]
-fn copy_wide(target: &mut [u8], source: &[u8], key: u32) -> u64 {
+fn copy_wide(target: &mut [u8], source: &[u8], key: u32) -> bool {
     Arch::new().dispatch(WideCopy {
         target,
         source,
@@ -172,6 +171,8 @@ fn copy_wide(target: &mut [u8], source: &[u8], key: u32) -> u64 {
     })
 }
 
+/// What runs in vectors: the first and the last cache line's worth of bytes wherever they lie, and
+/// what is between them from the target's first cache line on. What overlaps is written twice.
 struct WideCopy<'b> {
     target: &'b mut [u8],
     source: &'b [u8],
@@ -179,49 +180,62 @@ struct WideCopy<'b> {
 }
 
 impl WithSimd for WideCopy<'_> {
-    type Output = u64;
+    type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> u64 {
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self {
             target,
             source,
             key,
         } = self;
-        let seen_at_ends = copy_ends::<CACHE_LINE_SIZE>(target, source, key).unwrap_or_default();
-        // Between the ends, beginning where the target's cache lines do.
-        let ahead = target
-            .as_ptr()
-            .align_offset(CACHE_LINE_SIZE)
-            .min(target.len());
-        let key = simd.splat_u32s(key.rotate_right(8 * (ahead as u32 & 3)).to_le());
-        let target = target.get_mut(ahead..).unwrap_or_default();
-        let source = source.get(ahead..).unwrap_or_default();
-        let size = size_of::<S::u32s>();
+        let last = source.len().saturating_sub(CACHE_LINE_SIZE);
+        let ahead = target.as_ptr().align_offset(CACHE_LINE_SIZE).min(last);
+        let key_at = |at: usize| simd.splat_u32s(key.rotate_right(8 * (at as u32 & 3)).to_le());
         let mut seen = [simd.splat_u32s(0); 4];
-        let mut targets = target.chunks_exact_mut(4 * size);
-        let mut sources = source.chunks_exact(4 * size);
-        for (target, source) in (&mut targets).zip(&mut sources) {
-            let vectors = target.chunks_exact_mut(size).zip(source.chunks_exact(size));
-            for ((target, source), seen) in vectors.zip(&mut seen) {
-                let plain = simd.xor_u32s(bytemuck::pod_read_unaligned(source), key);
-                target.copy_from_slice(bytemuck::bytes_of(&plain));
-                *seen = simd.or_u32s(*seen, plain);
+        for at in [0, last] {
+            let target = target.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
+            let source = source.get(at..).and_then(|rest| rest.first_chunk());
+            if let (Some(target), Some(source)) = (target, source) {
+                copy_vectors::<S, CACHE_LINE_SIZE>(simd, target, source, key_at(at), &mut seen);
             }
         }
-        let target = targets.into_remainder();
-        let source = sources.remainder();
-        let [first, second, third, fourth] = seen;
-        let mut seen = simd.or_u32s(simd.or_u32s(first, second), simd.or_u32s(third, fourth));
-        for (target, source) in target.chunks_exact_mut(size).zip(source.chunks_exact(size)) {
-            let plain = simd.xor_u32s(bytemuck::pod_read_unaligned(source), key);
-            target.copy_from_slice(bytemuck::bytes_of(&plain));
-            seen = simd.or_u32s(seen, plain);
+        let (targets, _) = target.get_mut(ahead..).unwrap_or_default().as_chunks_mut();
+        let (sources, _) = source.get(ahead..).unwrap_or_default().as_chunks();
+        let (quads, targets) = targets.as_chunks_mut::<4>();
+        let (quad_sources, sources) = sources.as_chunks::<4>();
+        let key = key_at(ahead);
+        for (targets, sources) in quads.iter_mut().zip(quad_sources) {
+            let target = targets.as_flattened_mut().first_chunk_mut();
+            let source = sources.as_flattened().first_chunk();
+            if let (Some(target), Some(source)) = (target, source) {
+                copy_vectors::<S, { 4 * CACHE_LINE_SIZE }>(simd, target, source, key, &mut seen);
+            }
         }
-        let seen = bytemuck::bytes_of(&seen).as_chunks::<4>().0.iter();
-        seen.fold(seen_at_ends, |all, word| {
-            all | u64::from(u32::from_le_bytes(*word))
-        })
+        for (target, source) in targets.iter_mut().zip(sources) {
+            copy_vectors::<S, CACHE_LINE_SIZE>(simd, target, source, key, &mut seen);
+        }
+        let [first, second, third, fourth] = seen;
+        let seen = simd.or_u32s(simd.or_u32s(first, second), simd.or_u32s(third, fourth));
+        bytemuck::bytes_of(&seen).is_ascii()
+    }
+}
+
+/// Unmasks a block of whole vectors into `target`, and ORs what results into `seen`.
+#[inline(always)]
+fn copy_vectors<S: Simd, const SIZE: usize>(
+    simd: S,
+    target: &mut [u8; SIZE],
+    source: &[u8; SIZE],
+    key: S::u32s,
+    seen: &mut [S::u32s; 4],
+) {
+    let size = size_of::<S::u32s>();
+    let vectors = target.chunks_exact_mut(size).zip(source.chunks_exact(size));
+    for (index, (target, source)) in vectors.enumerate() {
+        let plain = simd.xor_u32s(bytemuck::pod_read_unaligned(source), key);
+        target.copy_from_slice(bytemuck::bytes_of(&plain));
+        seen[index & 3] = simd.or_u32s(seen[index & 3], plain);
     }
 }
 

@@ -36,8 +36,8 @@ pub struct Receiver {
     /// With context takeover only, and only from the first compressed message on.
     inflater: Option<Box<Inflater>>,
     deflate: Option<DeflateParameters>,
-    /// The beginning of a header that the last input ended in.
-    spill: [u8; SPILL_MAX],
+    /// The beginning of a header that the last input ended in; zeros behind it.
+    spill: [u8; 16],
     spill_len: u8,
     /// A close frame was received or the connection failed: all further input is ignored.
     is_finished: bool,
@@ -70,7 +70,7 @@ impl Receiver {
             assembly: None,
             inflater: None,
             deflate,
-            spill: [0; SPILL_MAX],
+            spill: [0; 16],
             spill_len: 0,
             is_finished: false,
         }
@@ -165,9 +165,11 @@ impl Receiver {
                     }
                     return Ok(Found::Whole { kind, payload });
                 }
-            } else if input.remaining() == 0 {
-                return Ok(Found::Nothing);
             }
+        }
+        if input.remaining() == 0 && !self.is_finished {
+            self.settle(workspace);
+            return Ok(Found::Nothing);
         }
         self.find_slowly(input, workspace)
     }
@@ -274,13 +276,16 @@ impl Receiver {
 
     /// Takes the next header; `None` when the input ends inside it, which is then remembered.
     fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
-        if input.remaining() == 0 {
-            return Ok(None);
-        }
         let context = self.context();
         let spilled = usize::from(self.spill_len).min(SPILL_MAX);
         let more = (HEADER_SIZE_MAX - spilled).min(input.remaining());
-        let joined = self.join_spill(input.rest());
+        let known = if spilled == 0 {
+            0
+        } else {
+            u128::from_le_bytes(self.spill)
+        };
+        let joined = known | beginning(input.rest()) << (8 * spilled);
+        let joined = joined.to_le_bytes();
         match Header::parse_in(&joined[..spilled + more], &context)? {
             Some((header, size)) => {
                 self.spill_len = 0;
@@ -290,38 +295,12 @@ impl Receiver {
             }
             None => {
                 // 14 bytes are always a complete header, so all input was looked at.
-                let kept = (spilled + more).min(SPILL_MAX);
-                self.spill[..kept].copy_from_slice(&joined[..kept]);
-                self.spill_len = kept as u8;
+                self.spill = joined;
+                self.spill_len = (spilled + more).min(SPILL_MAX) as u8;
                 input.take(more);
                 Ok(None)
             }
         }
-    }
-
-    /// What was spilled, and behind it what `rest` begins with, as far as a header can reach.
-    fn join_spill(&self, rest: &[u8]) -> [u8; 16] {
-        let spilled = usize::from(self.spill_len).min(SPILL_MAX);
-        // Shifted into place as one integer: bytes written one by one and read back as words
-        // would wait for each other.
-        let next = match rest.first_chunk::<16>() {
-            Some(next) => *next,
-            None => {
-                let mut next = [0; 16];
-                next[..rest.len()].copy_from_slice(rest);
-                next
-            }
-        };
-        let mut known = [0; 16];
-        known[..SPILL_MAX].copy_from_slice(&self.spill);
-        let unused = 8 * (16 - spilled) as u32;
-        let known = u128::from_le_bytes(known);
-        let known = known
-            .checked_shl(unused)
-            .unwrap_or(0)
-            .checked_shr(unused)
-            .unwrap_or(0);
-        (known | u128::from_le_bytes(next) << (8 * spilled)).to_le_bytes()
     }
 
     fn take_control(
@@ -499,6 +478,25 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// Up to 16 bytes that `bytes` begins with, the first one lowest. In registers throughout: bytes
+/// gathered in memory and read back as one word would wait for each other.
+fn beginning(bytes: &[u8]) -> u128 {
+    let shift = |size: usize| 8 * (bytes.len() - size) as u32;
+    if let Some(bytes) = bytes.first_chunk() {
+        return u128::from_le_bytes(*bytes);
+    }
+    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let tail = u128::from(u64::from_le_bytes(*tail));
+        return u128::from(u64::from_le_bytes(*head)) | tail << shift(8);
+    }
+    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let tail = u64::from(u32::from_le_bytes(*tail));
+        return u128::from(u64::from(u32::from_le_bytes(*head)) | tail << shift(4));
+    }
+    let bytes = bytes.iter().rev();
+    u128::from(bytes.fold(0_u32, |all, byte| all << 8 | u32::from(*byte)))
 }
 
 /// The most bytes a compressed message may take for `size_max` bytes inflated. The fixed Huffman
