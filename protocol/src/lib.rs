@@ -2,10 +2,10 @@
 //!
 //! # Where things are
 //!
-//! `receiver` and `assembly` turn bytes into events, `sender` and `prepared` messages into bytes;
-//! [`frame`] and `mask` are the layout both share, `deflate` is RFC 7692, [`handshake`] the opening
-//! handshake of both roles, `workspace` what the connections of a thread share. This crate must
-//! not know of sockets, clocks, randomness or threads.
+//! `receiver`, `assembly` and `payload_buffer` turn bytes into events, `sender`, `encode` and
+//! `prepared` messages into bytes; [`frame`] and `mask` are the layout both share, `deflate` is
+//! RFC 7692, [`handshake`] the opening handshake of both roles, `workspace` what the connections of
+//! a thread share. This crate must not know of sockets, clocks, randomness or threads.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod assembly;
 mod close;
 mod connection;
 mod deflate;
+mod encode;
 mod error;
 mod event;
 pub mod frame;
@@ -25,6 +26,7 @@ mod prepared;
 mod receiver;
 mod sender;
 mod settings;
+mod spill;
 mod workspace;
 
 pub use close::{CloseFrame, StatusCode};

@@ -5,9 +5,10 @@
 use bytes::Bytes;
 
 use crate::deflate::{DeflateParameters, SharedDeflater};
+use crate::encode::append_frame;
 use crate::event::MessageKind;
 use crate::frame::HEADER_SIZE_MAX;
-use crate::sender::{append_frame, opcode};
+use crate::sender::opcode;
 
 /// A whole message as server frames: unmasked, so that all subscribers can share the bytes.
 #[derive(Clone, Debug)]

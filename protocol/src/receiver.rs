@@ -7,7 +7,7 @@
 //! ```text
 //! input   ──►│ header │ payload ................ │ header │ payl…          (one read)
 //!             parsed    whole: unmasked in place    spilled or   partial: copied into the
-//!             in place  and borrowed as an event    parsed       assembly and unmasked there
+//!             in place  and borrowed as an event    parsed       assembly, unmasked on the way
 //! ```
 
 use std::ops::Range;
@@ -18,14 +18,12 @@ use crate::close::CloseFrame;
 use crate::deflate::{DeflateParameters, Inflater};
 use crate::error::ProtocolError;
 use crate::event::{Event, Message, MessageKind};
-use crate::frame::{Context, HEADER_SIZE_MAX, Header, MaskingKey, Opcode, unmask};
+use crate::frame::{Context, Header, MaskingKey, Opcode, unmask};
 use crate::input::Input;
 use crate::mask::{is_ascii, unmask_is_ascii};
 use crate::settings::{Role, Settings};
+use crate::spill::Spill;
 use crate::workspace::Workspace;
-
-/// Most bytes of a header that is not complete.
-const SPILL_MAX: usize = HEADER_SIZE_MAX - 1;
 
 /// The receiving half of a connection.
 #[derive(Debug)]
@@ -36,9 +34,8 @@ pub struct Receiver {
     /// With context takeover only, and only from the first compressed message on.
     inflater: Option<Box<Inflater>>,
     deflate: Option<DeflateParameters>,
-    /// The beginning of a header that the last input ended in; zeros behind it.
-    spill: [u8; 16],
-    spill_len: u8,
+    /// The beginning of a header that the last input ended in.
+    spill: Spill,
     /// A close frame was received or the connection failed: all further input is ignored.
     is_finished: bool,
 }
@@ -70,8 +67,7 @@ impl Receiver {
             assembly: None,
             inflater: None,
             deflate,
-            spill: [0; 16],
-            spill_len: 0,
+            spill: Spill::default(),
             is_finished: false,
         }
     }
@@ -127,7 +123,7 @@ impl Receiver {
 
     /// Whether an unfinished frame or fragmented message exists: what an assembly deadline times.
     pub fn is_mid_message(&self) -> bool {
-        self.spill_len > 0
+        !self.spill.is_empty()
             || self
                 .assembly
                 .as_deref()
@@ -145,7 +141,7 @@ impl Receiver {
         input: &mut Input<'_>,
         workspace: &mut Workspace,
     ) -> Result<Found, ProtocolError> {
-        if self.assembly.is_none() && self.spill_len == 0 && !self.is_finished {
+        if self.assembly.is_none() && self.spill.is_empty() && !self.is_finished {
             // The common case: input begins with a header and no message is unfinished.
             let context = self.context();
             if let Some((header, size)) = Header::parse_in(input.rest(), &context)? {
@@ -229,7 +225,7 @@ impl Receiver {
     #[cold]
     fn finish(&mut self, input: &mut Input<'_>, workspace: &mut Workspace) {
         self.is_finished = true;
-        self.spill_len = 0;
+        self.spill = Spill::default();
         self.inflater = None;
         if let Some(assembly) = self.assembly.take() {
             workspace.give_back(assembly);
@@ -277,27 +273,20 @@ impl Receiver {
     /// Takes the next header; `None` when the input ends inside it, which is then remembered.
     fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
         let context = self.context();
-        let spilled = usize::from(self.spill_len).min(SPILL_MAX);
-        let more = (HEADER_SIZE_MAX - spilled).min(input.remaining());
-        let known = if spilled == 0 {
-            0
-        } else {
-            u128::from_le_bytes(self.spill)
-        };
-        let joined = known | beginning(input.rest()) << (8 * spilled);
-        let joined = joined.to_le_bytes();
-        match Header::parse_in(&joined[..spilled + more], &context)? {
+        let spilled = self.spill.len();
+        let (joined, size) = self.spill.join(input.rest());
+        let joined = joined.get(..size).unwrap_or_default();
+        match Header::parse_in(joined, &context)? {
             Some((header, size)) => {
-                self.spill_len = 0;
+                self.spill = Spill::default();
                 // What was spilled was no complete header, so `size` reaches into the input.
                 input.take(size - spilled);
                 Ok(Some(header))
             }
             None => {
                 // 14 bytes are always a complete header, so all input was looked at.
-                self.spill = joined;
-                self.spill_len = (spilled + more).min(SPILL_MAX) as u8;
-                input.take(more);
+                self.spill.take(input.rest());
+                input.take(usize::MAX);
                 Ok(None)
             }
         }
@@ -478,25 +467,6 @@ impl Receiver {
         }
         Ok(())
     }
-}
-
-/// Up to 16 bytes that `bytes` begins with, the first one lowest. In registers throughout: bytes
-/// gathered in memory and read back as one word would wait for each other.
-fn beginning(bytes: &[u8]) -> u128 {
-    let shift = |size: usize| 8 * (bytes.len() - size) as u32;
-    if let Some(bytes) = bytes.first_chunk() {
-        return u128::from_le_bytes(*bytes);
-    }
-    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let tail = u128::from(u64::from_le_bytes(*tail));
-        return u128::from(u64::from_le_bytes(*head)) | tail << shift(8);
-    }
-    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let tail = u64::from(u32::from_le_bytes(*tail));
-        return u128::from(u64::from(u32::from_le_bytes(*head)) | tail << shift(4));
-    }
-    let bytes = bytes.iter().rev();
-    u128::from(bytes.fold(0_u32, |all, byte| all << 8 | u32::from(*byte)))
 }
 
 /// The most bytes a compressed message may take for `size_max` bytes inflated. The fixed Huffman
