@@ -468,6 +468,10 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         if transport.wants_receive || transport.receive != Receive::Armed {
             return;
         }
+        // It waits for a peer that does not read: what grew by doubling need not stay that large.
+        if let Some(backlog) = transport.backlog.as_mut() {
+            backlog.bytes.shrink_to_fit();
+        }
         if let Some(fd) = transport.fd.as_ref() {
             let will_report = self.backend.cancel_receive(token, fd.as_fd());
             transport.receive = if will_report {
