@@ -202,17 +202,6 @@ impl Io {
         if transport.phase != Phase::Open {
             return None;
         }
-        if let Some(backlog) = transport
-            .backlog
-            .as_mut()
-            .filter(|backlog| backlog.unsent() > 0)
-        {
-            let result = write(&mut backlog.bytes);
-            if backlog.unsent() > self.backlog_bytes_max {
-                self.breach(token);
-            }
-            return Some(result);
-        }
         let scratch = &mut self.outbox.scratch;
         if transport.dirty == NONE {
             transport.dirty = self.outbox.entries.len() as u32;
@@ -239,7 +228,11 @@ impl Io {
                 scratch.extend_from_slice(&self.outbox.shared[index]);
                 moved
             }
-            Source::Backlog => unreachable!("a backlog entry exists only within the flush"),
+            Source::Backlog => {
+                // Its socket has just become writable: this goes behind what waited.
+                let backlog = transport.backlog.get_or_insert_with(Box::default);
+                return Some(write(&mut backlog.bytes));
+            }
         };
         let result = write(scratch);
         entry.source = Source::Scratch {
@@ -403,10 +396,11 @@ impl Io {
             Source::Shared { index } => &outbox.shared[index][..],
             Source::Backlog => return,
         };
+        let rest = &bytes[taken.min(bytes.len())..];
         let backlog = transport.backlog.get_or_insert_with(Box::default);
-        backlog
-            .bytes
-            .extend_from_slice(&bytes[taken.min(bytes.len())..]);
+        // Exactly: these are the buffers that stalled peers keep, and there may be many of them.
+        backlog.bytes.reserve_exact(rest.len());
+        backlog.bytes.extend_from_slice(rest);
         if backlog.unsent() > self.backlog_bytes_max {
             self.breach(entry.token);
         }

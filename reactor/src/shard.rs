@@ -351,6 +351,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
     }
 
     fn send_outbox(&mut self, io: &mut Io) {
+        queue_behind_backlogs(io);
         let Io {
             slots,
             outbox,
@@ -365,7 +366,8 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
             };
             transport.dirty = NONE;
             let is_reset = transport.phase == Phase::Closing && transport.resets;
-            !is_reset && !entry.bytes(scratch, shared, slots).is_empty()
+            let must_wait = entry.source == Source::Backlog && transport.writable_armed;
+            !is_reset && !must_wait && !entry.bytes(scratch, shared, slots).is_empty()
         });
         self.shortfalls.clear();
         let batch = outbox.entries.iter().filter_map(|entry| {
@@ -540,6 +542,21 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
     pub(crate) fn next_wake_ns(io: &Io) -> Option<u64> {
         let alarm = (io.alarm_ns != 0).then_some(io.alarm_ns);
         [alarm, io.wheel.next_ns()].into_iter().flatten().min()
+    }
+}
+
+/// What a turn wrote for a socket that has not taken everything yet goes behind that.
+fn queue_behind_backlogs(io: &mut Io) {
+    for index in 0..io.outbox.entries.len() {
+        let entry = io.outbox.entries[index];
+        let has_backlog = io
+            .slots
+            .get(entry.token)
+            .is_some_and(|transport| transport.unsent() > 0);
+        if has_backlog && entry.source != Source::Backlog {
+            io.keep_unsent(&entry, 0);
+            io.outbox.entries[index].source = Source::Backlog;
+        }
     }
 }
 
