@@ -29,6 +29,11 @@ const ADOPTIONS_PER_TURN: usize = 256;
 /// unfair when receive memory is short: peers answered early in a turn would take it again.
 const GATHERED_MAX: usize = 1024 * 1024;
 
+/// Connections that are answered in one go. Answers that leave in small groups keep the peers'
+/// next messages coming evenly; with 200 of them in one group the slowest hundredth waited for
+/// two groups instead of one. A group costs one system call.
+const ANSWERS_PER_FLUSH: usize = 32;
+
 /// Sockets that establishment hands over.
 pub(crate) type Adoptions<A> = VecDeque<(OwnedFd, <A as Application>::Adopted)>;
 
@@ -164,7 +169,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
             .poll(COMPLETIONS_PER_TURN, &fds, &mut completions);
         for completion in &completions {
             self.dispatch(io, application, *completion);
-            if io.gathered() > GATHERED_MAX {
+            if io.gathered() > GATHERED_MAX || io.outbox.entries.len() >= ANSWERS_PER_FLUSH {
                 self.feed_starved(io);
                 self.flush_sends(io, application);
             }
