@@ -1,6 +1,8 @@
 """Tables for people: on the terminal, and as summary.md and method.md in the results folder."""
 
 import datetime
+import shlex
+import sys
 
 from . import build, machine
 from .statistics import best, paired_ratio, summarise
@@ -124,7 +126,7 @@ def method_page(topic, settings, contenders, outcome, extra):
     names = [name for contender in contenders for name in contender.versions]
     versions = {line.split()[0]: line for line in build.locked_versions(names)}
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    parts = [f"# Method: {topic}", "", f"Measured {now} with `scripts/compare {topic}`.", "",
+    parts = [f"# Method: {topic}", "", f"Measured {now} with `scripts/compare {shlex.join(sys.argv[1:])}`.", "",
              "## Machine", ""]
     parts += [f"- {name}: {value}" for name, value in facts.items()]
     parts += [f"- largest share of time that the hypervisor took away during a run: "
