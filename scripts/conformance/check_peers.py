@@ -16,8 +16,9 @@ FLOOD_PEERS = 8
 FLOOD_SECONDS = 6
 # Unsent bytes above which the server stops receiving from a peer, as given to it below.
 BACKLOG_PAUSE_BYTES = 256 << 10
-# For each of them: that much unsent, what was received before the pause took hold, and the growth of its buffers.
-MEMORY_GROWTH_MAX_KIB = FLOOD_PEERS * 4096
+# For each of them: that much unsent, what one turn can receive before the pause takes hold (all receive memory of the
+# core, 2 MiB), and the allocator's copy of that while the buffer grew.
+MEMORY_GROWTH_MAX_KIB = FLOOD_PEERS * (256 + 2 * 2048 + 768)
 # Once they are all stalled nothing may grow any more; this is for what the allocator rounds.
 MEMORY_DRIFT_MAX_KIB = 1024
 # The machine that tests may be busy with other things for a while; a server that is held up is so every time.
