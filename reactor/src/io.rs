@@ -388,6 +388,9 @@ impl Io {
         if let Source::Backlog = entry.source {
             if let Some(backlog) = transport.backlog.as_mut() {
                 backlog.advance(taken);
+                if backlog.unsent() > self.backlog_bytes_max {
+                    self.breach(entry.token);
+                }
             }
             return;
         }
