@@ -60,6 +60,7 @@ def all_steps(programs):
         StepEntry("uring", "io_uring works here", check_host.check_io_uring_works, programs, backend="uring"),
         StepEntry("refused", "io_uring refused by seccomp: epoll serves and says why", check_host.check_io_uring_refused, programs),
         StepEntry("port", "a busy port, a foreign address", check_host.check_port, programs),
+        StepEntry("memlock", "too little locked memory for a ring: epoll serves and says why", check_host.check_memlock, programs),
         StepEntry("low-port", "a port below 1024 without privileges", check_host.check_low_port, programs),
     ]
 

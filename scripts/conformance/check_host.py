@@ -37,6 +37,10 @@ def check_io_uring_works(step, programs):
         client.close()
 
 
+# As container and login defaults of older systems have it.
+MEMLOCK_BYTES = 64 << 10
+
+
 def check_io_uring_refused(step, programs):
     """Under a filter as containers have: `auto` serves on epoll and says why, `uring` refuses to start."""
     for refusal in ("EPERM", "ENOSYS"):
@@ -50,6 +54,26 @@ def check_io_uring_refused(step, programs):
         status, text = start_refused(step, programs, "--backend", "uring", before=before)
         step.equal(f"{refusal}: exit status with --backend uring", status, START_FAILURE)
         step.case(f"{refusal}: the message names io_uring", "io_uring" in text, text)
+
+
+def check_memlock(step, programs):
+    """Too little locked memory for a ring, as an ordinary user: `auto` serves on epoll and says why."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (MEMLOCK_BYTES, MEMLOCK_BYTES))
+    options = {"preexec_fn": limit}
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() == 0:
+            programs = type(programs)(server=copy_for_everyone(step, programs, folder))
+            options |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        with Server(step, programs, backend="auto", **options) as server, Client(server.address) as client:
+            client.open()
+            step.check("echo", client.echo, b"with little locked memory")
+            lines = [line for line in server.log if "epoll" in line and "memlock" in line]
+            step.case("one line says epoll and names the limit", len(lines) == 1, "\n".join(server.log))
+            client.close()
+        status, text = start_refused(step, programs, "--backend", "uring", **options)
+        step.equal("exit status with --backend uring", status, START_FAILURE)
+        step.case("the message names the limit", "memlock" in text, text)
 
 
 def check_port(step, programs):
