@@ -25,6 +25,10 @@ pub trait Application: 'static {
         io.terminate(token);
     }
 
+    /// The socket did not take everything: something waits for it from now on, until
+    /// [`Application::on_drained`].
+    fn on_blocked(&mut self, _io: &mut Io, _token: Token) {}
+
     /// The socket has taken everything that had to wait for it.
     fn on_drained(&mut self, _io: &mut Io, _token: Token) {}
 

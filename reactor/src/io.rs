@@ -53,9 +53,40 @@ pub struct Counters {
 /// Where the bytes of an outbox entry are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
+    Scratch {
+        start: usize,
+        length: usize,
+    },
+    Shared {
+        index: usize,
+    },
+    /// Several pieces, from the first segment to the last. They are brought together right before
+    /// they are sent, so that a connection that many topics write to is copied once, not once per
+    /// topic.
+    Chain {
+        first: u32,
+        last: u32,
+    },
+    /// A chain that was brought together.
+    Gathered {
+        start: usize,
+        length: usize,
+    },
+    Backlog,
+}
+
+/// One piece of a chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) source: Piece,
+    pub(crate) next: u32,
+}
+
+/// Where a piece lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Piece {
     Scratch { start: usize, length: usize },
     Shared { index: usize },
-    Backlog,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +100,9 @@ pub(crate) struct Entry {
 pub(crate) struct Outbox {
     pub(crate) scratch: Vec<u8>,
     pub(crate) shared: Vec<Bytes>,
+    pub(crate) segments: Vec<Segment>,
+    /// Chains brought together for the group of entries that is being sent.
+    pub(crate) gathered: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -80,29 +114,104 @@ impl Outbox {
     pub(crate) fn reset(&mut self) {
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT);
+        self.gathered.clear();
+        self.gathered.shrink_to(SCRATCH_KEPT);
         self.shared.clear();
+        self.segments.clear();
         self.entries.clear();
+    }
+
+    /// Lists shared bytes. A fan-out passes the same bytes again and again: they stand in the
+    /// list once.
+    fn share(&mut self, bytes: &Bytes) -> usize {
+        let is_last = self.shared.last().is_some_and(|last| {
+            std::ptr::eq(last.as_ptr(), bytes.as_ptr()) && last.len() == bytes.len()
+        });
+        if !is_last {
+            self.shared.push(bytes.clone());
+        }
+        self.shared.len() - 1
+    }
+
+    /// Adds a piece to an entry that has one or more already.
+    fn chain(&mut self, position: usize, piece: Piece) {
+        let added = self.segments.len() as u32;
+        let first_piece = match self.entries[position].source {
+            Source::Scratch { start, length } => Some(Piece::Scratch { start, length }),
+            Source::Shared { index } => Some(Piece::Shared { index }),
+            Source::Chain { first, last } => {
+                self.segments[last as usize].next = added;
+                self.segments.push(Segment {
+                    source: piece,
+                    next: NONE,
+                });
+                self.entries[position].source = Source::Chain { first, last: added };
+                return;
+            }
+            Source::Gathered { .. } | Source::Backlog => None,
+        };
+        debug_assert!(first_piece.is_some(), "gathered while it is written to");
+        let Some(source) = first_piece else { return };
+        self.segments.push(Segment {
+            source,
+            next: added + 1,
+        });
+        self.segments.push(Segment {
+            source: piece,
+            next: NONE,
+        });
+        self.entries[position].source = Source::Chain {
+            first: added,
+            last: added + 1,
+        };
+    }
+
+    /// Brings a chain together behind what is gathered already.
+    pub(crate) fn gather(&mut self, first: u32) -> Source {
+        let start = self.gathered.len();
+        let mut next = first;
+        while let Some(segment) = self.segments.get(next as usize) {
+            match segment.source {
+                Piece::Scratch { start, length } => self
+                    .gathered
+                    .extend_from_slice(&self.scratch[start..start + length]),
+                Piece::Shared { index } => self.gathered.extend_from_slice(&self.shared[index]),
+            }
+            next = segment.next;
+        }
+        Source::Gathered {
+            start,
+            length: self.gathered.len() - start,
+        }
     }
 }
 
 impl Entry {
     /// The bytes to send; none if its backlog has gone with its connection.
-    pub(crate) fn bytes<'a>(
-        &self,
-        scratch: &'a [u8],
-        shared: &'a [Bytes],
-        slots: &'a Slots,
-    ) -> &'a [u8] {
+    pub(crate) fn bytes<'a>(&self, outbox: &'a Outbox, slots: &'a Slots) -> &'a [u8] {
         let bytes = match self.source {
-            Source::Scratch { start, length } => scratch.get(start..start + length),
-            Source::Shared { index } => shared.get(index).map(|bytes| &bytes[..]),
+            Source::Scratch { start, length } => outbox.scratch.get(start..start + length),
+            Source::Shared { index } => outbox.shared.get(index).map(|bytes| &bytes[..]),
+            Source::Gathered { start, length } => outbox.gathered.get(start..start + length),
+            Source::Chain { .. } => None,
             Source::Backlog => slots
                 .get(self.token)
                 .and_then(|transport| transport.backlog.as_ref())
-                .and_then(|backlog| backlog.bytes.get(backlog.sent..)),
+                .map(|backlog| backlog.first_bytes()),
         };
         bytes.unwrap_or(&[])
     }
+}
+
+/// What became of bytes that were to be sent to a connection that is clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// They leave with this turn.
+    Sent,
+    /// The socket has not taken everything that was sent before; nothing was queued.
+    Blocked,
+    /// The connection is gone, closing or finishing.
+    Gone,
 }
 
 /// What else the flush phase is to do.
@@ -127,6 +236,7 @@ pub struct Io {
     pub(crate) now_ns: u64,
     pub(crate) alarm_ns: u64,
     pub(crate) is_stopping: bool,
+    pub(crate) wants_turn: bool,
     pub(crate) backlog_bytes_max: usize,
     pub(crate) read_clock: fn() -> u64,
 }
@@ -145,6 +255,7 @@ impl Io {
             now_ns,
             alarm_ns: 0,
             is_stopping: false,
+            wants_turn: false,
             backlog_bytes_max,
             read_clock,
         }
@@ -214,36 +325,36 @@ impl Io {
             self.outbox.entries.push(Entry { token, source });
             return Some(result);
         }
-        let entry = &mut self.outbox.entries[transport.dirty as usize];
-        // Other connections may have written since: the bytes of one entry must be adjacent.
-        let start = match entry.source {
-            Source::Scratch { start, length } if start + length == scratch.len() => start,
-            Source::Scratch { start, length } => {
-                let moved = scratch.len();
-                scratch.extend_from_within(start..start + length);
-                moved
-            }
-            Source::Shared { index } => {
-                let moved = scratch.len();
-                scratch.extend_from_slice(&self.outbox.shared[index]);
-                moved
-            }
-            Source::Backlog => {
-                // Its socket has just become writable: this goes behind what waited.
-                let backlog = transport.backlog.get_or_insert_with(Box::default);
-                return Some(write(&mut backlog.bytes));
-            }
-        };
+        let position = transport.dirty as usize;
+        let entry = &mut self.outbox.entries[position];
+        if entry.source == Source::Backlog {
+            // Its socket has just become writable: this goes behind what waited.
+            let backlog = transport.backlog.get_or_insert_with(Box::default);
+            return Some(write(&mut backlog.bytes));
+        }
+        let start = scratch.len();
         let result = write(scratch);
-        entry.source = Source::Scratch {
-            start,
-            length: scratch.len() - start,
-        };
+        let added = scratch.len() - start;
+        match &mut entry.source {
+            // The usual case: nobody else has written in between.
+            Source::Scratch {
+                start: first,
+                length,
+            } if *first + *length == start => *length += added,
+            _ => self.outbox.chain(
+                position,
+                Piece::Scratch {
+                    start,
+                    length: added,
+                },
+            ),
+        }
         Some(result)
     }
 
     /// Sends bytes that many connections share. They are not copied if they are all that the
     /// connection sends in this turn. False if the connection is gone, closing or finishing.
+    #[inline]
     pub fn send_shared(&mut self, token: Token, bytes: &Bytes) -> bool {
         let Some(transport) = self.slots.get_mut(token) else {
             return false;
@@ -251,24 +362,55 @@ impl Io {
         if transport.phase != Phase::Open {
             return false;
         }
-        if transport.dirty != NONE || transport.unsent() > 0 {
-            return self
-                .send(token, |out| out.extend_from_slice(bytes))
-                .is_some();
+        if transport.dirty == NONE {
+            transport.dirty = self.outbox.entries.len() as u32;
+            let source = Source::Shared {
+                index: self.outbox.share(bytes),
+            };
+            self.outbox.entries.push(Entry { token, source });
+            return true;
         }
-        // A fan-out passes the same bytes again and again: they stand in the list once.
-        let is_last = self.outbox.shared.last().is_some_and(|last| {
-            std::ptr::eq(last.as_ptr(), bytes.as_ptr()) && last.len() == bytes.len()
-        });
-        if !is_last {
-            self.outbox.shared.push(bytes.clone());
+        let position = transport.dirty as usize;
+        if self.outbox.entries[position].source == Source::Backlog {
+            let backlog = transport.backlog.get_or_insert_with(Box::default);
+            backlog.bytes.extend_from_slice(bytes);
+            return true;
+        }
+        let index = self.outbox.share(bytes);
+        self.outbox.chain(position, Piece::Shared { index });
+        true
+    }
+
+    /// As [`Io::send_shared`], but only if the socket has taken everything sent to it before:
+    /// what is to be left out for a peer that does not read must not be queued for it.
+    #[inline]
+    pub fn send_shared_if_clear(&mut self, token: Token, bytes: &Bytes) -> Delivery {
+        let Some(transport) = self.slots.get_mut(token) else {
+            return Delivery::Gone;
+        };
+        if transport.phase != Phase::Open {
+            return Delivery::Gone;
+        }
+        if transport.unsent() > 0 {
+            return Delivery::Blocked;
+        }
+        if transport.dirty != NONE {
+            return match self.send_shared(token, bytes) {
+                true => Delivery::Sent,
+                false => Delivery::Gone,
+            };
         }
         transport.dirty = self.outbox.entries.len() as u32;
         let source = Source::Shared {
-            index: self.outbox.shared.len() - 1,
+            index: self.outbox.share(bytes),
         };
         self.outbox.entries.push(Entry { token, source });
-        true
+        Delivery::Sent
+    }
+
+    /// Asks for another turn right after this one, even if nothing happens.
+    pub fn turn_again(&mut self) {
+        self.wants_turn = true;
     }
 
     /// Bytes gathered for this turn's flush.
@@ -394,9 +536,28 @@ impl Io {
             }
             return;
         }
+        if let Source::Shared { index } = entry.source
+            && transport.unsent() == 0
+        {
+            // The rest of what many share stays shared: a stalled peer keeps no copy of it.
+            let shared = &outbox.shared[index];
+            let backlog = transport.backlog.get_or_insert_with(Box::default);
+            backlog.shared = shared.slice(taken.min(shared.len())..);
+            if backlog.unsent() > self.backlog_bytes_max {
+                self.breach(entry.token);
+            }
+            return;
+        }
         let bytes = match entry.source {
             Source::Scratch { start, length } => &outbox.scratch[start..start + length],
+            Source::Gathered { start, length } => &outbox.gathered[start..start + length],
             Source::Shared { index } => &outbox.shared[index][..],
+            Source::Chain { first, .. } => {
+                let Source::Gathered { start, length } = outbox.gather(first) else {
+                    return;
+                };
+                &outbox.gathered[start..start + length]
+            }
             Source::Backlog => return,
         };
         let rest = &bytes[taken.min(bytes.len())..];

@@ -32,7 +32,7 @@ mod wheel;
 
 pub use crate::core::{Core, Handle, Report};
 pub use application::Application;
-pub use io::{Counters, Io};
+pub use io::{Counters, Delivery, Io};
 pub use mail::{MailReceiver, MailSender, mailbox};
 pub use slots::Cause;
 pub use start::{BackendChoice, BackendReport, CoreOptions, StartError};

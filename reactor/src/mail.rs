@@ -55,6 +55,12 @@ impl<T: Send> MailSender<T> {
             .map_err(|rtrb::PushError::Full(mail)| mail)
     }
 
+    /// How many more pieces of mail the queue takes now. Only this sender fills it, so that many
+    /// pushes will succeed.
+    pub fn free(&self) -> usize {
+        self.queue.slots()
+    }
+
     /// Wakes the shard if it sleeps.
     pub fn ring(&self) {
         self.doorbell.ring();

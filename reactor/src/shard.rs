@@ -47,6 +47,7 @@ pub(crate) struct Shard<B, M> {
     requests: Vec<Request>,
     due: Vec<Token>,
     drained: Vec<Token>,
+    blocked: Vec<Token>,
     /// Connections whose receive ended for want of buffers.
     starved: VecDeque<Token>,
     /// The application was told to stop and every connection has been asked to close.
@@ -75,6 +76,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
             requests: Vec::new(),
             due: Vec::new(),
             drained: Vec::new(),
+            blocked: Vec::new(),
             starved: VecDeque::new(),
             has_stopped: false,
         }
@@ -91,6 +93,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         A: Application<Mail = M>,
     {
         io.now_ns = io.read_clock_ns();
+        io.wants_turn = false;
         self.take_adoptions(io, application, adoptions);
         self.take_mail(io, application);
         self.take_completions(io, application);
@@ -115,6 +118,7 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         // A stop that was asked for after this turn looked for one.
         let must_stop = io.is_stopping && !self.has_stopped;
         let has_work = must_stop
+            || io.wants_turn
             || has_adoptions
             || !io.outbox.entries.is_empty()
             || !io.requests.is_empty()
@@ -345,6 +349,13 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
                 return;
             }
             self.send_outbox(io);
+            let mut blocked = std::mem::take(&mut self.blocked);
+            for token in blocked.drain(..) {
+                if io.is_open(token) {
+                    application.on_blocked(io, token);
+                }
+            }
+            self.blocked = blocked;
             let mut drained = std::mem::take(&mut self.drained);
             for token in drained.drain(..) {
                 if io.is_open(token) {
@@ -357,46 +368,74 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
 
     fn send_outbox(&mut self, io: &mut Io) {
         queue_behind_backlogs(io);
-        let Io {
-            slots,
-            outbox,
-            counters,
-            ..
-        } = io;
+        let mut entries = std::mem::take(&mut self.entries);
+        std::mem::swap(&mut entries, &mut io.outbox.entries);
         // Gone or reset since it wrote, or wrote nothing: there is nothing to send for it.
-        let (scratch, shared) = (&outbox.scratch, &outbox.shared);
-        outbox.entries.retain(|entry| {
+        let Io { slots, outbox, .. } = io;
+        entries.retain(|entry| {
             let Some(transport) = slots.get_mut(entry.token) else {
                 return false;
             };
             transport.dirty = NONE;
             let is_reset = transport.phase == Phase::Closing && transport.resets;
             let must_wait = entry.source == Source::Backlog && transport.writable_armed;
-            !is_reset && !must_wait && !entry.bytes(scratch, shared, slots).is_empty()
+            let is_chain = matches!(entry.source, Source::Chain { .. });
+            !is_reset && !must_wait && (is_chain || !entry.bytes(outbox, slots).is_empty())
         });
+        let mut sent = 0;
+        while sent < entries.len() {
+            sent += self.send_group(io, &mut entries[sent..]);
+        }
+        entries.clear();
+        // `on_drained` has not run yet, so nobody has written since the batch was taken; what a
+        // backlog has behind its shared part may stand in the outbox again.
+        std::mem::swap(&mut entries, &mut io.outbox.entries);
+        io.outbox.reset();
+        std::mem::swap(&mut entries, &mut io.outbox.entries);
+        self.entries = entries;
+    }
+
+    /// Sends as many of the entries in one batch as may be brought together at once, and says how
+    /// many that were.
+    fn send_group(&mut self, io: &mut Io, entries: &mut [Entry]) -> usize {
+        io.outbox.gathered.clear();
+        let mut count = 0;
+        for entry in entries.iter_mut() {
+            if let Source::Chain { first, .. } = entry.source {
+                if io.outbox.gathered.len() > GATHERED_MAX {
+                    break;
+                }
+                entry.source = io.outbox.gather(first);
+            }
+            count += 1;
+        }
+        let entries = &entries[..count];
+        let Io {
+            slots,
+            outbox,
+            counters,
+            ..
+        } = io;
         self.shortfalls.clear();
-        let batch = outbox.entries.iter().filter_map(|entry| {
+        let batch = entries.iter().filter_map(|entry| {
             let fd = slots.get(entry.token)?.fd.as_ref()?.as_fd();
             Some(Outgoing {
                 fd,
-                bytes: entry.bytes(scratch, shared, slots),
+                bytes: entry.bytes(outbox, slots),
             })
         });
         counters.sends += u64::from(self.backend.send_batch(batch, &mut self.shortfalls));
-        self.settle(io);
+        self.settle(io, entries);
+        count
     }
 
     /// Accounts for a batch: what was sent, and what is kept for later.
-    fn settle(&mut self, io: &mut Io) {
-        let mut entries = std::mem::take(&mut self.entries);
-        std::mem::swap(&mut entries, &mut io.outbox.entries);
+    fn settle(&mut self, io: &mut Io, entries: &[Entry]) {
         let mut listed = std::mem::take(&mut self.shortfalls);
         listed.sort_unstable_by_key(|shortfall| shortfall.index);
         let mut shortfalls = listed.iter().peekable();
         for (index, entry) in entries.iter().enumerate() {
-            let length = entry
-                .bytes(&io.outbox.scratch, &io.outbox.shared, &io.slots)
-                .len();
+            let length = entry.bytes(&io.outbox, &io.slots).len();
             let shortfall = shortfalls.next_if(|shortfall| shortfall.index as usize == index);
             let result = shortfall.map_or(length as i64, |shortfall| i64::from(shortfall.result));
             match result {
@@ -408,11 +447,6 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
             }
         }
         self.shortfalls = listed;
-        entries.clear();
-        // `on_drained` has not run yet, so nobody has written since the batch was taken.
-        debug_assert!(io.outbox.entries.is_empty());
-        io.outbox.reset();
-        self.entries = std::mem::replace(&mut io.outbox.entries, entries);
     }
 
     fn sent_whole(&mut self, io: &mut Io, entry: &Entry, length: usize) {
@@ -423,6 +457,15 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         let Some(transport) = io.slots.get_mut(entry.token) else {
             return;
         };
+        if let Some(backlog) = transport.backlog.as_mut() {
+            backlog.advance(length);
+            if backlog.unsent() > 0 {
+                // The shared part is gone; what stands behind it goes next.
+                transport.dirty = io.outbox.entries.len() as u32;
+                io.outbox.entries.push(*entry);
+                return;
+            }
+        }
         transport.backlog = None;
         if transport.phase == Phase::Finishing {
             io.requests.push(Request::Finish(entry.token));
@@ -445,6 +488,9 @@ impl<B: Backend, M: Send + 'static> Shard<B, M> {
         };
         transport.writable_armed = true;
         self.backend.arm_writable(entry.token, fd.as_fd());
+        if entry.source != Source::Backlog {
+            self.blocked.push(entry.token);
+        }
     }
 
     fn serve<A: Application>(&mut self, io: &mut Io, application: &mut A, request: Request) {

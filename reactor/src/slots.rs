@@ -5,6 +5,7 @@
 //! grows and are kept; records are reused, each time with a new generation.
 
 use crate::token::{GENERATION_MASK, Token};
+use bytes::{Buf, Bytes};
 use std::os::fd::OwnedFd;
 
 /// Records per page.
@@ -54,6 +55,8 @@ pub enum Cause {
 /// Bytes that a socket did not take yet.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
+    /// Comes first: the rest of bytes that many connections share.
+    pub(crate) shared: Bytes,
     pub(crate) bytes: Vec<u8>,
     /// How many of `bytes` are sent.
     pub(crate) sent: usize,
@@ -61,11 +64,28 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     pub(crate) fn unsent(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.shared.len() + self.bytes.len() - self.sent
     }
 
-    /// Notes that the socket took `count` more bytes; drops them when that is cheap.
+    /// What is to be sent next; all of it, unless there is a shared part and more behind it.
+    pub(crate) fn first_bytes(&self) -> &[u8] {
+        if self.shared.is_empty() {
+            self.bytes.get(self.sent..).unwrap_or(&[])
+        } else {
+            &self.shared
+        }
+    }
+
+    /// Notes that the socket took `count` of [`Backlog::first_bytes`]; drops them when that is
+    /// cheap.
     pub(crate) fn advance(&mut self, count: usize) {
+        if !self.shared.is_empty() {
+            self.shared.advance(count.min(self.shared.len()));
+            if self.shared.is_empty() {
+                self.shared = Bytes::new();
+            }
+            return;
+        }
         self.sent += count;
         debug_assert!(self.sent <= self.bytes.len());
         if self.sent == self.bytes.len() {
@@ -300,7 +320,7 @@ mod tests {
     fn a_backlog_forgets_what_was_sent() {
         let mut backlog = Backlog {
             bytes: (0..100).collect(),
-            sent: 0,
+            ..Backlog::default()
         };
         backlog.advance(30);
         assert_eq!((backlog.unsent(), backlog.bytes[backlog.sent]), (70, 30));
@@ -308,6 +328,25 @@ mod tests {
         assert_eq!((backlog.unsent(), backlog.bytes[backlog.sent]), (30, 70));
         backlog.advance(30);
         assert_eq!((backlog.unsent(), backlog.bytes.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_shared_part_of_a_backlog_comes_first() {
+        let mut backlog = Backlog {
+            shared: Bytes::from_static(b"shared"),
+            bytes: b"own".to_vec(),
+            sent: 0,
+        };
+        assert_eq!(
+            (backlog.unsent(), backlog.first_bytes()),
+            (9, &b"shared"[..])
+        );
+        backlog.advance(4);
+        assert_eq!((backlog.unsent(), backlog.first_bytes()), (5, &b"ed"[..]));
+        backlog.advance(2);
+        assert_eq!((backlog.unsent(), backlog.first_bytes()), (3, &b"own"[..]));
+        backlog.advance(3);
+        assert_eq!(backlog.unsent(), 0);
     }
 
     proptest! {
