@@ -28,6 +28,7 @@ impl Chat {
 
 impl Handler for Chat {
     type State = String;
+    type Mail = std::convert::Infallible;
 
     fn on_upgrade(
         &self,

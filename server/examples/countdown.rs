@@ -11,6 +11,7 @@ struct Countdown;
 
 impl Handler for Countdown {
     type State = u32;
+    type Mail = std::convert::Infallible;
 
     fn on_upgrade(
         &self,

@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanwire_protocol::{MessageKind, PreparedMessage, Receiver, Settings, Workspace};
-use fanwire_reactor::{Io, Token};
+use fanwire_reactor::{Delivery, Io, Token};
 
 use crate::admission::Admission;
 use crate::close_reason::CloseReason;
@@ -214,6 +215,47 @@ impl<S> Connections<S> {
         self.counters.messages_sent += 1;
         self.counters.message_bytes_sent += frame.len() as u64;
         true
+    }
+
+    /// Sends frames that were encoded for many, if nothing waits for the socket.
+    #[inline]
+    pub(crate) fn send_frames(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        frames: &Bytes,
+        messages: u64,
+    ) -> Delivery {
+        let Some(connection) = self.open_mut(token) else {
+            return Delivery::Gone;
+        };
+        let delivery = io.send_shared_if_clear(token, frames);
+        if delivery == Delivery::Sent {
+            connection.note_queued(frames.len());
+            self.counters.messages_sent += messages;
+            self.counters.message_bytes_sent += frames.len() as u64;
+        }
+        delivery
+    }
+
+    /// Lets `write` append whole frames.
+    pub(crate) fn write_frames<R>(
+        &mut self,
+        io: &mut Io,
+        token: Token,
+        messages: u64,
+        write: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Option<R> {
+        let connection = self.open_mut(token)?;
+        let (result, length) = io.send(token, |out| {
+            let before = out.len();
+            let result = write(out);
+            (result, out.len() - before)
+        })?;
+        connection.note_queued(length);
+        self.counters.messages_sent += messages;
+        self.counters.message_bytes_sent += length as u64;
+        Some(result)
     }
 
     /// Sends a ping. False if the connection is gone or closing, or the payload is longer than

@@ -4,8 +4,9 @@
 
 use std::net::SocketAddr;
 
-use fanwire_protocol::{MessageKind, PreparedMessage, StatusCode};
-use fanwire_reactor::{Io, Token};
+use bytes::Bytes;
+use fanwire_protocol::{DeflateParameters, MessageKind, PreparedMessage, StatusCode};
+use fanwire_reactor::{Delivery, Io, Token};
 
 use crate::close_reason::CloseReason;
 use crate::connections::Connections;
@@ -36,6 +37,19 @@ impl<'a, S> Context<'a, S> {
             io,
             token,
         }
+    }
+
+    /// The whole shard.
+    pub fn turn(&mut self) -> Turn<'_, S> {
+        Turn::new(self.connections, self.io)
+    }
+
+    /// What was agreed on for permessage-deflate (RFC 7692), if anything was.
+    pub fn deflate_parameters(&self) -> Option<DeflateParameters> {
+        self.connections
+            .get(self.token)?
+            .sender
+            .deflate_parameters()
     }
 
     /// The connection this call is about.
@@ -169,5 +183,106 @@ impl<'a, S> Context<'a, S> {
     pub fn clear_timer(&mut self) {
         self.connections
             .set_handler_timer(self.io, self.token, None);
+    }
+}
+
+/// A shard as a handler sees it during a call about no connection in particular.
+pub struct Turn<'a, S> {
+    connections: &'a mut Connections<S>,
+    io: &'a mut Io,
+}
+
+impl<'a, S> Turn<'a, S> {
+    pub(crate) fn new(connections: &'a mut Connections<S>, io: &'a mut Io) -> Turn<'a, S> {
+        Turn { connections, io }
+    }
+
+    /// One connection of this shard, if it has not ended.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<Context<'_, S>> {
+        self.connections.get(id.0)?;
+        Some(Context::new(self.connections, self.io, id.0))
+    }
+
+    /// The state of any connection of this shard.
+    #[inline]
+    pub fn state_of(&mut self, id: ConnectionId) -> Option<&mut S> {
+        self.connections
+            .get_mut(id.0)
+            .map(|connection| &mut connection.state)
+    }
+
+    /// Nanoseconds of a clock that never goes back, read once per turn of the shard. It is the
+    /// same clock on all shards.
+    pub fn now_ns(&self) -> u64 {
+        self.io.now_ns()
+    }
+
+    /// Connections of this shard that are open.
+    pub fn open_count(&self) -> u64 {
+        self.connections.counters.open
+    }
+
+    /// Sends one or several whole frames that were encoded for many, unless something that was
+    /// sent before still waits for the socket. The frames must be a server's, and compressed
+    /// only as was agreed with this connection.
+    #[inline]
+    pub fn send_frames(&mut self, id: ConnectionId, frames: &Bytes, messages: u64) -> Delivery {
+        self.connections
+            .send_frames(self.io, id.0, frames, messages)
+    }
+
+    /// Lets `write` append whole frames for one connection, behind everything sent to it before.
+    /// `None`, without calling `write`, if it is gone or closing.
+    pub fn write_frames<R>(
+        &mut self,
+        id: ConnectionId,
+        messages: u64,
+        write: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Option<R> {
+        self.connections
+            .write_frames(self.io, id.0, messages, write)
+    }
+
+    /// Sends a message. False if the connection is gone or closing.
+    pub fn send_to(&mut self, id: ConnectionId, kind: MessageKind, payload: &[u8]) -> bool {
+        let sent = self.connections.send(self.io, id.0, kind, payload);
+        self.connections.check_backlog(self.io, id.0);
+        sent
+    }
+
+    /// Bytes that the connection's socket has not taken yet.
+    #[inline]
+    pub fn unsent_bytes(&self, id: ConnectionId) -> usize {
+        self.io.unsent(id.0)
+    }
+
+    /// Begins the closing handshake, as [`Context::close`].
+    pub fn close_connection(&mut self, id: ConnectionId, code: StatusCode, reason: &str) -> bool {
+        self.connections
+            .close(self.io, id.0, CloseReason::Application, Some(code), reason)
+    }
+
+    /// Cuts a connection that is too far behind: a Close frame would only wait behind what the
+    /// peer does not read if something waits already; otherwise it gets 4008.
+    pub fn close_slow(&mut self, id: ConnectionId) {
+        if self.io.unsent(id.0) > 0 {
+            self.connections.fail(self.io, id.0, CloseReason::Slow);
+        } else {
+            let reason = CloseReason::Slow;
+            self.connections
+                .close(self.io, id.0, reason, reason.status_code(), reason.phrase());
+        }
+    }
+
+    /// Calls [`Handler::on_alarm`](crate::Handler::on_alarm) when the clock of
+    /// [`Turn::now_ns`] reaches `at_ns`. There is one alarm: the earliest asked for since it last
+    /// fired.
+    pub fn set_alarm_ns(&mut self, at_ns: u64) {
+        self.io.set_alarm(at_ns);
+    }
+
+    /// Asks for another turn right after this one, even if nothing happens.
+    pub fn again(&mut self) {
+        self.io.turn_again();
     }
 }

@@ -8,7 +8,7 @@ use std::future::Future;
 use fanwire_protocol::Message;
 
 use crate::close_reason::CloseReason;
-use crate::context::Context;
+use crate::context::{Context, Turn};
 use crate::upgrade::{Upgrade, UpgradeRequest};
 
 /// Number of a shard: 0 for the first processor of the list, and so on.
@@ -30,6 +30,12 @@ pub trait Handler: Sized + 'static {
     /// What the application keeps per connection. It is stored inline, so its size counts for
     /// every idle connection.
     type State: 'static;
+
+    /// What other threads and other shards may send to this one; [`Infallible`] for a handler
+    /// that keeps to itself.
+    ///
+    /// [`Infallible`]: std::convert::Infallible
+    type Mail: Send + 'static;
 
     /// Decides on an opening handshake that was valid. The future runs beside the data path and
     /// may wait, for example for an identity service, but not longer than what is left of
@@ -60,6 +66,31 @@ pub trait Handler: Sized + 'static {
     fn on_timer(&mut self, context: &mut Context<'_, Self::State>) {
         let _ = context;
     }
+
+    /// The connection's socket has taken everything that waited for it.
+    fn on_drained(&mut self, context: &mut Context<'_, Self::State>) {
+        let _ = context;
+    }
+
+    /// Mail came over one of the [`Lanes`](crate::Lanes) to this shard.
+    fn on_mail(&mut self, turn: &mut Turn<'_, Self::State>, mail: Self::Mail) {
+        let _ = (turn, mail);
+    }
+
+    /// The alarm set with [`Turn::set_alarm_ns`] is due.
+    fn on_alarm(&mut self, turn: &mut Turn<'_, Self::State>) {
+        let _ = turn;
+    }
+
+    /// Once per turn, after everything that arrived in it was handled and before anything is
+    /// sent: the place for fan-out.
+    fn on_turn(&mut self, turn: &mut Turn<'_, Self::State>) {
+        let _ = turn;
+    }
+
+    /// After the turn's messages were sent: the place to [ring](crate::Lane::ring) the shards
+    /// that got mail in this turn.
+    fn on_doorbells(&mut self) {}
 }
 
 /// Sends every message back to where it came from.
@@ -68,6 +99,7 @@ pub struct Echo;
 
 impl Handler for Echo {
     type State = ();
+    type Mail = std::convert::Infallible;
 
     fn on_upgrade(
         &self,

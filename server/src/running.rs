@@ -3,8 +3,11 @@
 //! It owns the control side of the mailboxes and the life of the threads. It runs on an ordinary
 //! thread and must not touch the data path.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +19,7 @@ use signal_hook::iterator::Signals;
 use crate::counters::ShardCounters;
 use crate::handler::ShardId;
 use crate::server::Config;
-use crate::shard::ShardMail;
+use crate::shard::{ControlMail, ShardMail};
 
 /// How long a shard may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -58,13 +61,31 @@ impl Drop for Ended {
     }
 }
 
+/// The control thread's way to a shard, whatever the shard's application is.
+pub(crate) trait ControlLane: Send {
+    /// Gives the mail back if the queue is full.
+    fn send_control(&mut self, mail: ControlMail) -> Result<(), ControlMail>;
+}
+
+impl<M: Send> ControlLane for MailSender<ShardMail<M>> {
+    fn send_control(&mut self, mail: ControlMail) -> Result<(), ControlMail> {
+        match self.send(ShardMail::Control(mail)) {
+            Ok(()) => Ok(()),
+            Err(ShardMail::Control(mail)) => Err(mail),
+            Err(ShardMail::Application(_)) => {
+                unreachable!("the queue gives back what it was given")
+            }
+        }
+    }
+}
+
 /// A server that serves. Dropping it stops it.
-#[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
     config: Config,
     backends: Vec<String>,
-    mail: Vec<MailSender<ShardMail>>,
+    mail: Vec<Box<dyn ControlLane>>,
+    is_draining: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<()>>,
     events: mpsc::Sender<ControlEvent>,
     control: mpsc::Receiver<ControlEvent>,
@@ -85,6 +106,7 @@ impl Running {
             config,
             backends: Vec::new(),
             mail: Vec::new(),
+            is_draining: Arc::default(),
             threads: Vec::new(),
             events,
             control,
@@ -94,7 +116,7 @@ impl Running {
         }
     }
 
-    pub(crate) fn add(&mut self, mail: MailSender<ShardMail>, thread: thread::JoinHandle<()>) {
+    pub(crate) fn add(&mut self, mail: Box<dyn ControlLane>, thread: thread::JoinHandle<()>) {
         self.mail.push(mail);
         self.threads.push(thread);
     }
@@ -116,6 +138,11 @@ impl Running {
     /// The limits and everything else in force.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// True from the start of the drain on: what a readiness probe wants to know.
+    pub fn drain_flag(&self) -> Arc<AtomicBool> {
+        self.is_draining.clone()
     }
 
     /// Which way to the kernel each shard uses, and why.
@@ -163,13 +190,13 @@ impl Running {
     }
 
     /// Sends mail to every shard.
-    fn tell(&mut self, mail: impl Fn() -> ShardMail) {
+    fn tell(&mut self, mail: impl Fn() -> ControlMail) {
         for (sender, thread) in self.mail.iter_mut().zip(&self.threads) {
-            let mut undelivered = sender.send(mail());
+            let mut undelivered = sender.send_control(mail());
             // A queue is full only while its shard is busy with what came before.
             while let (Err(mail), false) = (undelivered, thread.is_finished()) {
                 thread::sleep(MAIL_RETRY);
-                undelivered = sender.send(mail);
+                undelivered = sender.send_control(mail);
             }
         }
     }
@@ -177,18 +204,24 @@ impl Running {
     /// Begins to drain: nobody is accepted any more, everybody gets a Close frame with 1001, and
     /// each shard ends with its last connection. [`Running::wait`] waits for that.
     pub fn drain(&mut self) {
-        self.tell(|| ShardMail::Drain);
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.tell(|| ControlMail::Drain);
     }
 
     /// Ends all shards now.
     pub fn stop(&mut self) {
-        self.tell(|| ShardMail::Stop);
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.tell(|| ControlMail::Stop);
     }
 
     /// The counters as they are, summed over the shards.
     pub fn counters(&mut self) -> ShardCounters {
         let (sender, answers) = mpsc::channel();
-        self.tell(|| ShardMail::Count(sender.clone()));
+        self.tell(|| {
+            let sender = sender.clone();
+            // Whoever asked may have stopped waiting.
+            ControlMail::Count(Box::new(move |counters| drop(sender.send(counters))))
+        });
         drop(sender);
         let mut sum = self.totals.clone();
         let until = Instant::now() + ANSWER_LIMIT;
@@ -313,6 +346,16 @@ impl Running {
             ));
         }
         Ok(counters)
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Running")
+            .field("address", &self.address)
+            .field("shards", &self.shards())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use fanwire_protocol::handshake::DeflatePolicy;
 use fanwire_reactor::establish::{
     ListenOptions, ListenSocket, SocketOptions, check_congestion_control, listen,
 };
-use fanwire_reactor::{BackendChoice, Core, CoreOptions, MailReceiver, host, mailbox};
+use fanwire_reactor::{BackendChoice, Core, CoreOptions, MailReceiver, MailSender, host, mailbox};
 
 use crate::admission::Admission;
 use crate::allow_list::{Host, Origin};
@@ -22,14 +23,15 @@ use crate::cores::CoreList;
 use crate::counters::ShardCounters;
 use crate::establish::{Establishment, Rules};
 use crate::handler::{Handler, ShardId};
+use crate::lanes::Lanes;
 use crate::limits::{FD_NEEDED, Limits};
 use crate::reception::Reception;
-use crate::running::{Ended, Running};
+use crate::running::{ControlLane, Ended, Running};
 use crate::shard::{Shard, ShardMail};
 use crate::start_error::StartError;
 
-/// Messages from the control thread that may wait for a shard.
-const MAIL_CAPACITY: usize = 16;
+/// Mail that may wait for a shard, from each thread that sends to it.
+pub const LANE_CAPACITY: usize = 4096;
 
 /// Which processors the shards run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,69 +106,88 @@ impl Server {
         Builder {
             config: Config::default(),
             factory: (),
+            handler: PhantomData,
         }
     }
 }
 
+/// A running server, and the ways to its shards for threads outside it.
+pub type StartedWithLanes<M> = (Running, Vec<Lanes<M>>);
+
 /// A server that is being described.
 #[derive(Clone, Debug)]
-pub struct Builder<F> {
+pub struct Builder<F, H = ()> {
     config: Config,
     factory: F,
+    handler: PhantomData<fn() -> H>,
 }
 
-impl<F> Builder<F> {
+impl<F, H> Builder<F, H> {
     /// Takes over a whole configuration.
-    pub fn config(self, config: Config) -> Builder<F> {
+    pub fn config(self, config: Config) -> Builder<F, H> {
         Builder { config, ..self }
     }
 
     /// Where to listen; port 0 lets the kernel choose.
-    pub fn listen(mut self, address: SocketAddr) -> Builder<F> {
+    pub fn listen(mut self, address: SocketAddr) -> Builder<F, H> {
         self.config.listen = address;
         self
     }
 
     /// Which processors the shards run on.
-    pub fn placement(mut self, placement: Placement) -> Builder<F> {
+    pub fn placement(mut self, placement: Placement) -> Builder<F, H> {
         self.config.placement = placement;
         self
     }
 
     /// Which way to the kernel.
-    pub fn backend(mut self, backend: BackendChoice) -> Builder<F> {
+    pub fn backend(mut self, backend: BackendChoice) -> Builder<F, H> {
         self.config.backend = backend;
         self
     }
 
     /// All limits.
-    pub fn limits(mut self, limits: Limits) -> Builder<F> {
+    pub fn limits(mut self, limits: Limits) -> Builder<F, H> {
         self.config.limits = limits;
         self
     }
 
     /// What to agree to when clients offer permessage-deflate.
-    pub fn deflate(mut self, policy: Option<DeflatePolicy>) -> Builder<F> {
+    pub fn deflate(mut self, policy: Option<DeflatePolicy>) -> Builder<F, H> {
         self.config.deflate = policy;
         self
     }
 
     /// The application: `factory` is called once on the thread of every shard.
-    pub fn handler<G, H>(self, factory: G) -> Builder<G>
+    pub fn handler<G, A>(
+        self,
+        factory: G,
+    ) -> Builder<impl Fn(ShardId, Lanes<A::Mail>) -> A + Send + Sync + 'static, A>
     where
-        G: Fn(ShardId) -> H + Send + Sync + 'static,
-        H: Handler,
+        G: Fn(ShardId) -> A + Send + Sync + 'static,
+        A: Handler,
+    {
+        self.handler_with_lanes(move |shard, _lanes| factory(shard))
+    }
+
+    /// The application, whose shards send each other mail: `factory` is called once on the thread
+    /// of every shard, with its ways to the others.
+    pub fn handler_with_lanes<G, A>(self, factory: G) -> Builder<G, A>
+    where
+        G: Fn(ShardId, Lanes<A::Mail>) -> A + Send + Sync + 'static,
+        A: Handler,
     {
         Builder {
             config: self.config,
             factory,
+            handler: PhantomData,
         }
     }
 }
 
-impl<F, H> Builder<F>
+impl<F, H> Builder<F, H>
 where
-    F: Fn(ShardId) -> H + Send + Sync + 'static,
+    F: Fn(ShardId, Lanes<H::Mail>) -> H + Send + Sync + 'static,
     H: Handler,
 {
     /// Starts the server; it serves when this returns.
@@ -174,7 +195,16 @@ where
     /// # Errors
     /// Everything that can be wrong is found here, with its cure: see [`StartError`].
     pub fn start(self) -> Result<Running, StartError> {
-        start(self.config, Arc::new(self.factory))
+        let (running, _lanes) = self.start_with_lanes(0)?;
+        Ok(running)
+    }
+
+    /// Starts the server, and gives the ways to its shards for so many other threads.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start_with_lanes(self, threads: usize) -> Result<StartedWithLanes<H::Mail>, StartError> {
+        start(self.config, Arc::new(self.factory), threads)
     }
 
     /// Starts the server and serves until SIGTERM or SIGINT; then drains. SIGUSR1 logs the
@@ -266,9 +296,13 @@ fn check_congestion(name: &str) -> Result<(), StartError> {
     })
 }
 
-fn start<F, H>(mut config: Config, factory: Arc<F>) -> Result<Running, StartError>
+fn start<F, H>(
+    mut config: Config,
+    factory: Arc<F>,
+    threads: usize,
+) -> Result<StartedWithLanes<H::Mail>, StartError>
 where
-    F: Fn(ShardId) -> H + Send + Sync + 'static,
+    F: Fn(ShardId, Lanes<H::Mail>) -> H + Send + Sync + 'static,
     H: Handler,
 {
     config.limits.validate()?;
@@ -302,15 +336,17 @@ where
     let (events, control) = mpsc::channel();
     let (ready, started) = mpsc::channel();
     let mut running = Running::new(address, config.clone(), events.clone(), control);
+    let mut post = PostOffice::new(processors.len(), threads).map_err(StartError::System)?;
     for (shard, (listener, processor)) in listeners.into_iter().zip(processors).enumerate() {
         let shard = shard as ShardId;
-        let (mut senders, mail) = mailbox(1, MAIL_CAPACITY).map_err(StartError::System)?;
+        let (control, lanes, mail) = post.take(shard);
         let seat = Seat {
             shard,
             options: core_options(&config, processor),
             common: common.clone(),
             listener,
             mail,
+            lanes,
             ready: ready.clone(),
             ended: Ended::new(shard, events.clone()),
         };
@@ -318,9 +354,7 @@ where
             .name(format!("fanwire-{shard}"))
             .spawn(move || seat.run())
             .map_err(StartError::System)?;
-        if let Some(sender) = senders.pop() {
-            running.add(sender, thread);
-        }
+        running.add(control, thread);
     }
     drop(ready);
     for _ in 0..running.shards() {
@@ -330,7 +364,63 @@ where
         running.started(answer?);
     }
     running.log_start(fd_limit);
-    Ok(running)
+    Ok((running, post.outside))
+}
+
+/// All queues between threads, until their ends are handed out.
+struct PostOffice<M> {
+    control: Vec<Option<MailSender<ShardMail<M>>>>,
+    shards: Vec<Option<Lanes<M>>>,
+    receivers: Vec<Option<MailReceiver<ShardMail<M>>>>,
+    outside: Vec<Lanes<M>>,
+}
+
+impl<M: Send + 'static> PostOffice<M> {
+    /// A queue to every shard from the control thread, from every other shard and from every
+    /// other thread.
+    fn new(shards: usize, threads: usize) -> io::Result<PostOffice<M>> {
+        let mut control = Vec::new();
+        let mut receivers = Vec::new();
+        // By sender, then by receiver.
+        let mut lanes: Vec<Vec<Option<MailSender<ShardMail<M>>>>> = Vec::new();
+        lanes.resize_with(shards + threads, Vec::new);
+        for to in 0..shards {
+            let others = shards - 1;
+            let (senders, receiver) = mailbox(1 + others + threads, LANE_CAPACITY)?;
+            let mut senders = senders.into_iter();
+            control.push(senders.next());
+            receivers.push(Some(receiver));
+            for (from, lanes) in lanes.iter_mut().enumerate() {
+                lanes.push(if from == to { None } else { senders.next() });
+            }
+        }
+        let mut lanes = lanes.into_iter().map(Lanes::new);
+        Ok(PostOffice {
+            control,
+            receivers,
+            shards: lanes.by_ref().take(shards).map(Some).collect(),
+            outside: lanes.collect(),
+        })
+    }
+
+    /// What belongs to one shard: the control thread's way to it, its ways to the others, and
+    /// its own mailbox. Once per shard.
+    #[allow(clippy::type_complexity)]
+    fn take(
+        &mut self,
+        shard: ShardId,
+    ) -> (Box<dyn ControlLane>, Lanes<M>, MailReceiver<ShardMail<M>>) {
+        let shard = usize::from(shard);
+        let taken = (
+            self.control[shard].take(),
+            self.shards[shard].take(),
+            self.receivers[shard].take(),
+        );
+        match taken {
+            (Some(control), Some(lanes), Some(receiver)) => (Box::new(control), lanes, receiver),
+            _ => unreachable!("every shard is started once"),
+        }
+    }
 }
 
 fn socket_options(config: &Config) -> SocketOptions {
@@ -364,29 +454,31 @@ struct Common<F> {
 }
 
 /// What a shard's thread starts with.
-struct Seat<F> {
+struct Seat<F, M> {
     shard: ShardId,
     options: CoreOptions,
     common: Arc<Common<F>>,
     listener: ListenSocket,
-    mail: MailReceiver<ShardMail>,
+    mail: MailReceiver<ShardMail<M>>,
+    lanes: Lanes<M>,
     ready: mpsc::Sender<Result<(ShardId, String), StartError>>,
     ended: Ended,
 }
 
-impl<F, H> Seat<F>
-where
-    F: Fn(ShardId) -> H + Send + Sync + 'static,
-    H: Handler,
-{
+impl<F, M: Send + 'static> Seat<F, M> {
     /// The whole life of a shard's thread.
-    fn run(self) {
+    fn run<H>(self)
+    where
+        F: Fn(ShardId, Lanes<M>) -> H + Send + Sync + 'static,
+        H: Handler<Mail = M>,
+    {
         let Seat {
             shard,
             options,
             common,
             listener,
             mail,
+            lanes,
             ready,
             mut ended,
         } = self;
@@ -402,7 +494,7 @@ where
         drop(ready);
         let reception = Rc::new(Reception::default());
         let application = Shard::new(
-            (common.factory)(shard),
+            (common.factory)(shard, lanes),
             common.rules.limits.clone(),
             common.admission.clone(),
             reception.clone(),

@@ -3,9 +3,9 @@
 //! It owns the order in which things happen to a connection. It must not know sockets, and it
 //! leaves every decision about a message to the handler.
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use fanwire_protocol::{Event, Input, Receiver, Workspace};
 use fanwire_reactor::{Application, Cause, Io, Token};
@@ -13,7 +13,7 @@ use fanwire_reactor::{Application, Cause, Io, Token};
 use crate::admission::Admission;
 use crate::close_reason::CloseReason;
 use crate::connections::{Admitted, Connections, moment};
-use crate::context::Context;
+use crate::context::{Context, Turn};
 use crate::counters::ShardCounters;
 use crate::handler::Handler;
 use crate::limits::Limits;
@@ -21,14 +21,28 @@ use crate::reception::Reception;
 use crate::table::Table;
 
 /// What the control thread tells a shard.
-#[derive(Debug)]
-pub(crate) enum ShardMail {
+pub(crate) enum ControlMail {
     /// Accept nobody any more and close everybody; the shard ends with its last connection.
     Drain,
     /// End now.
     Stop,
-    /// Send the counters as they are.
-    Count(mpsc::Sender<ShardCounters>),
+    /// Hand over the counters as they are.
+    Count(Box<dyn FnOnce(ShardCounters) + Send>),
+}
+
+/// Everything that comes to a shard from other threads.
+pub(crate) enum ShardMail<M> {
+    Control(ControlMail),
+    Application(M),
+}
+
+impl<M> fmt::Debug for ShardMail<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            ShardMail::Control(_) => "Control",
+            ShardMail::Application(_) => "Application",
+        })
+    }
 }
 
 /// One shard.
@@ -142,7 +156,7 @@ fn receive<H: Handler>(
 }
 
 impl<H: Handler> Application for Shard<H> {
-    type Mail = ShardMail;
+    type Mail = ShardMail<H::Mail>;
     type Adopted = Admitted<H::State>;
 
     fn on_adopted(&mut self, io: &mut Io, token: Token, admitted: Admitted<H::State>) {
@@ -204,8 +218,18 @@ impl<H: Handler> Application for Shard<H> {
         self.connections.stream_ended(io, token);
     }
 
+    fn on_blocked(&mut self, io: &mut Io, token: Token) {
+        self.connections.check_backlog(io, token);
+    }
+
     fn on_drained(&mut self, io: &mut Io, token: Token) {
+        if self.connections.get(token).is_none() {
+            return;
+        }
         self.connections.drained(io, token);
+        self.handler
+            .on_drained(&mut Context::new(&mut self.connections, io, token));
+        self.drop_failed_receivers();
     }
 
     fn on_timer(&mut self, io: &mut Io, token: Token) {
@@ -220,22 +244,40 @@ impl<H: Handler> Application for Shard<H> {
         self.drop_failed_receivers();
     }
 
-    fn on_mail(&mut self, io: &mut Io, mail: ShardMail) {
+    fn on_mail(&mut self, io: &mut Io, mail: Self::Mail) {
         match mail {
-            ShardMail::Drain => {
+            ShardMail::Application(mail) => {
+                self.handler
+                    .on_mail(&mut Turn::new(&mut self.connections, io), mail);
+                self.drop_failed_receivers();
+            }
+            ShardMail::Control(ControlMail::Drain) => {
                 self.reception.drain();
                 self.connections.drain(io);
                 self.stop_if_over(io);
             }
-            ShardMail::Stop => {
+            ShardMail::Control(ControlMail::Stop) => {
                 self.reception.hurry();
                 self.stop_if_over(io);
             }
-            ShardMail::Count(answer) => {
-                // Whoever asked may have stopped waiting.
-                let _ = answer.send(self.counters());
-            }
+            ShardMail::Control(ControlMail::Count(answer)) => answer(self.counters()),
         }
+    }
+
+    fn on_alarm(&mut self, io: &mut Io) {
+        self.handler
+            .on_alarm(&mut Turn::new(&mut self.connections, io));
+        self.drop_failed_receivers();
+    }
+
+    fn on_turn(&mut self, io: &mut Io) {
+        self.handler
+            .on_turn(&mut Turn::new(&mut self.connections, io));
+        self.drop_failed_receivers();
+    }
+
+    fn on_doorbells(&mut self) {
+        self.handler.on_doorbells();
     }
 
     fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {

@@ -26,6 +26,7 @@ struct Member {
 
 impl Handler for Room {
     type State = Member;
+    type Mail = std::convert::Infallible;
 
     fn on_upgrade(
         &self,
