@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod opening;
 pub mod turnaround;
 
 use std::io::{self, Write as _};

@@ -70,6 +70,18 @@ impl Turnaround {
     }
 }
 
+/// Bytes of the frame that `received` begins with, masking key and payload included; `None` until
+/// its header is whole.
+#[must_use]
+pub fn frame_size(received: &[u8]) -> Option<usize> {
+    let size = header_size(*received.get(1)?);
+    let mut header = [0; HEADER_SIZE_MAX + KEY_SIZE];
+    header[..size].copy_from_slice(received.get(..size)?);
+    usize::try_from(payload_length(&header))
+        .ok()?
+        .checked_add(size)
+}
+
 fn header_size(second: u8) -> usize {
     let length_size = match second & !MASK_BIT {
         126 => 2,
@@ -159,6 +171,21 @@ mod tests {
             }
             assert!(out == expected, "pieces of {piece_size} bytes");
         }
+    }
+
+    #[test]
+    fn a_frame_is_as_large_as_it_says() {
+        for size in [0, 1, 125, 126, 65_535, 65_536] {
+            let frame = masked(2, &vec![7; size], [1, 2, 3, 4]);
+            let header_size = frame.len() - size;
+            assert_eq!(frame_size(&frame[..header_size - 1]), None, "{size}");
+            assert_eq!(
+                frame_size(&frame[..header_size]),
+                Some(frame.len()),
+                "{size}"
+            );
+        }
+        assert_eq!(frame_size(&[]), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ sys.dont_write_bytecode = True
 
 import check_autobahn
 import check_clients
+import check_contenders
 import check_frames
 import check_handshake
 import check_host
@@ -83,6 +84,8 @@ def all_steps(programs):
     per_backend("chromium", "Chromium", check_clients.check_browser)
     per_backend("load", "a short run of the load generator", check_scale.check_load)
     per_backend("many", "15,000 connections held", check_scale.check_many_connections, is_fast=False)
+    steps.append(StepEntry(
+        "contenders", "the programs that the hub is compared with fan out", check_contenders.check, is_fast=False))
     for cores in (1, 2):
         per_backend(f"autobahn-{cores}", f"Autobahn, 397 cases, {cores} core(s)", check_autobahn.check_server, cores, is_fast=False)
     steps.append(StepEntry(

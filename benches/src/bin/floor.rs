@@ -17,24 +17,19 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use base64::Engine as _;
+use fanwire_benches::opening::Opening;
 use fanwire_benches::turnaround::Turnaround;
 use fanwire_benches::{ServerArguments, announce};
 use fanwire_reactor::ring::{Outgoing, Ring, RingCompletion, RingOptions, Waiting};
-use sha1::{Digest as _, Sha1};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RECEIVE_BUFFER_COUNT: u16 = 1024;
 const RECEIVE_BUFFER_SIZE: u32 = 16 * 1024;
-/// A request head larger than this is not one of the generator's.
-const HEAD_SIZE_MAX: usize = 8 * 1024;
 /// `user_data` of the accept and of closes; connections use their slot.
 const LISTENER: u64 = u32::MAX as u64;
 const CLOSE: u64 = LISTENER - 1;
-/// RFC 6455, section 1.3.
-const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 fn main() -> io::Result<()> {
     let arguments = ServerArguments::parse_and_pin()?;
@@ -50,8 +45,8 @@ fn main() -> io::Result<()> {
 
 struct Connection {
     socket: OwnedFd,
-    /// The request head as far as it has arrived; `None` once it was answered.
-    head: Option<Vec<u8>>,
+    /// `None` once the opening handshake was answered.
+    opening: Option<Opening>,
     turnaround: Turnaround,
 }
 
@@ -128,7 +123,7 @@ impl Floor {
         let turnaround = Turnaround::default();
         self.connections[slot] = Some(Connection {
             socket,
-            head: Some(Vec::new()),
+            opening: Some(Opening::default()),
             turnaround,
         });
     }
@@ -142,10 +137,14 @@ impl Floor {
             && let Some(buffers) = self.ring.buffers()
         {
             let bytes = buffers.bytes(&chunk);
-            if connection.head.is_none() {
-                connection.turnaround.turn(bytes, &mut self.replies);
-            } else {
-                answer_head(connection, bytes, &mut self.replies);
+            match &mut connection.opening {
+                None => connection.turnaround.turn(bytes, &mut self.replies),
+                Some(opening) => {
+                    if let Some(opened) = opening.take(bytes, &mut self.replies) {
+                        connection.turnaround.turn(&opened.rest, &mut self.replies);
+                        connection.opening = None;
+                    }
+                }
             }
             buffers.release(chunk);
         }
@@ -205,38 +204,3 @@ impl Floor {
 
 /// ENOBUFS: the receive ended because all buffers were in use.
 const NO_BUFFERS: i32 = 105;
-
-/// Collects the request head; once whole, appends the 101, and what came behind it.
-fn answer_head(connection: &mut Connection, bytes: &[u8], out: &mut Vec<u8>) {
-    let Some(head) = &mut connection.head else {
-        return;
-    };
-    head.extend_from_slice(bytes);
-    let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
-        if head.len() > HEAD_SIZE_MAX {
-            head.clear();
-        }
-        return;
-    };
-    let key = key_of(&head[..end]);
-    let digest = Sha1::new()
-        .chain_update(key)
-        .chain_update(ACCEPT_GUID)
-        .finalize();
-    out.extend_from_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-          Sec-WebSocket-Accept: ",
-    );
-    out.extend_from_slice(base64::prelude::BASE64_STANDARD.encode(digest).as_bytes());
-    out.extend_from_slice(b"\r\n\r\n");
-    connection.turnaround.turn(&head[end + 4..], out);
-    connection.head = None;
-}
-
-/// The value of Sec-WebSocket-Key, or nothing.
-fn key_of(head: &[u8]) -> &[u8] {
-    const NAME: &[u8] = b"sec-websocket-key:";
-    head.split(|byte| *byte == b'\n')
-        .find(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
-        .map_or(b"", |line| line[NAME.len()..].trim_ascii())
-}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from .errors import Missing
@@ -12,17 +13,14 @@ from .errors import Missing
 CHECKOUT = Path(__file__).resolve().parents[3]
 PEERS = CHECKOUT / "scripts" / "lib" / "peers"
 CACHE = CHECKOUT / ".cache" / "compare"
+# Where Debian's nginx has its modules.
+NGINX_MODULES = Path("/usr/lib/nginx/modules")
 
-# What uWebSockets' own Makefile uses, without TLS and zlib because no contender uses them here.
+# What uWebSockets' own Makefile uses, without TLS, which no contender uses here.
 UWEBSOCKETS_C_FLAGS = ["-std=c11", "-O3", "-flto", "-march=native", "-DLIBUS_NO_SSL"]
-UWEBSOCKETS_CPP_FLAGS = [
-    "-std=c++20",
-    "-O3",
-    "-flto=auto",
-    "-march=native",
-    "-DLIBUS_NO_SSL",
-    "-DUWS_NO_ZLIB",
-]
+UWEBSOCKETS_CPP_FLAGS = ["-std=c++20", "-O3", "-flto=auto", "-march=native", "-DLIBUS_NO_SSL"]
+WITHOUT_ZLIB = ["-DUWS_NO_ZLIB"]
+WITH_ZLIB = ["-lz"]
 
 
 def target_directory():
@@ -33,10 +31,11 @@ def release_binary(name):
     return target_directory() / "release" / name
 
 
-def run_step(command, cwd=None):
+def run_step(command, cwd=None, environment=None):
     """Runs a build step; its output appears only when it fails."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True,
+        check=False,
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().split("\n")[-20:])
@@ -84,30 +83,32 @@ def uwebsockets_sources():
     raise Missing("the package that carries uWebSockets is not in its lock file")
 
 
-def build_uwebsockets():
+def build_uwebsockets(source="echo", zlib=False):
     need("cargo", "rustup, then a stable toolchain")
     need("gcc", "gcc")
     need("g++", "g++")
+    if zlib:
+        need_debian(["zlib1g-dev"], Path("/usr/include/zlib.h"))
     sources = uwebsockets_sources()
     sockets = sources / "uSockets" / "src"
-    program = PEERS / "uwebsockets" / "echo.cpp"
+    program = PEERS / "uwebsockets" / f"{source}.cpp"
     directory = CACHE / "uwebsockets"
     directory.mkdir(parents=True, exist_ok=True)
-    binary = directory / "uwebsockets_echo"
+    binary = directory / f"uwebsockets_{source}"
     if binary.exists() and binary.stat().st_mtime > program.stat().st_mtime:
         return binary
     c_files = [*sorted(sockets.glob("*.c")), sockets / "eventing" / "epoll_kqueue.c"]
     objects = []
-    for source in c_files:
-        target = directory / (source.stem + ".o")
-        run_step(["gcc", *UWEBSOCKETS_C_FLAGS, "-I", sockets, "-c", source, "-o", target])
+    for c_file in c_files:
+        target = directory / (c_file.stem + ".o")
+        run_step(["gcc", *UWEBSOCKETS_C_FLAGS, "-I", sockets, "-c", c_file, "-o", target])
         objects.append(target)
     run_step(["g++", *UWEBSOCKETS_CPP_FLAGS, "-w", "-I", sources / "src", "-I", sockets,
-              program, *objects, "-o", binary])
+              program, *objects, "-o", binary, *(WITH_ZLIB if zlib else WITHOUT_ZLIB)])
     return binary
 
 
-def build_node_ws():
+def build_node_ws(script="echo.js"):
     need("node", "nodejs")
     need("npm", "npm")
     need("taskset", "util-linux")
@@ -116,11 +117,69 @@ def build_node_ws():
     lock = PEERS / "node" / "package-lock.json"
     installed = directory / "package-lock.json"
     fresh = installed.exists() and installed.read_bytes() == lock.read_bytes()
-    for name in ("package.json", "package-lock.json", "echo.js"):
+    for name in ("package.json", "package-lock.json", script):
         shutil.copyfile(PEERS / "node" / name, directory / name)
     if not fresh or not (directory / "node_modules" / "ws").is_dir():
         run_step(["npm", "ci", "--no-audit", "--no-fund"], cwd=directory)
-    return directory / "echo.js"
+    return directory / script
+
+
+def find_nginx():
+    need("taskset", "util-linux")
+    need_debian(["nginx", "libnginx-mod-nchan"], NGINX_MODULES / "ngx_nchan_module.so")
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if nginx is None:
+        raise Missing("nchan is there, nginx is not: apt-get install nginx")
+    return Path(nginx)
+
+
+def build_nats():
+    need("taskset", "util-linux")
+    wanted = (PEERS / "nats" / "requirements.txt").read_text(encoding="utf-8")
+    directory = CACHE / "nats"
+    binary, stamp = directory / "bin" / "nats-server", directory / "requirements.txt"
+    if binary.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return binary
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        run_step([sys.executable, "-m", "venv", directory])
+    except Missing:
+        # Debian ships `venv` apart from Python.
+        need_debian(["python3-venv"], Path("/nonexistent"))
+        run_step([sys.executable, "-m", "venv", "--clear", directory])
+    run_step([directory / "bin" / "python", "-m", "pip", "install", "-q",
+              "--disable-pip-version-check", *wanted.split()])
+    stamp.write_text(wanted, encoding="utf-8")
+    return binary
+
+
+def need_debian(packages, file):
+    """Installs Debian packages unless `file`, which they bring, is there."""
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if file.exists():
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Missing(f"{' and '.join(packages)} missing; as root: {' '.join(command)}")
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    run_step(["apt-get", "update", "-qq"], environment=environment)
+    run_step(command, environment=environment)
+    if "nginx" in packages and shutil.which("systemctl"):
+        # Debian starts it as a service; it was installed for a comparison only. Without systemd
+        # running this fails, and there is nothing to stop.
+        subprocess.run(["systemctl", "disable", "--now", "nginx"], capture_output=True, check=False)
+
+
+def version_text(name):
+    """A version as it is written in the table of contenders; `debian:PACKAGE` is asked for."""
+    kind, _, package = name.partition(":")
+    if kind != "debian":
+        return name
+    try:
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
+                              capture_output=True, text=True, check=False)
+    except OSError:
+        return f"{package}, version unknown"
+    return f"{package} {done.stdout.strip() or 'version unknown'}"
 
 
 def build_micro():

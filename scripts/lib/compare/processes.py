@@ -1,9 +1,11 @@
-"""Server processes: start, wait until ready, read their CPU time and memory, stop."""
+"""Server processes: start, wait until ready, read their CPU time and memory, watch it, stop."""
 
 import re
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -17,8 +19,13 @@ STOP_TIMEOUT_S = 10
 class Server:
     """A running server. Use as a context manager: it is stopped however the block ends."""
 
-    def __init__(self, command):
+    def __init__(self, command, listen=None, has_worker=False):
+        """`listen`: the address to try, for a program that prints no line when it listens.
+        `has_worker`: a child process does the work and is the one to measure."""
         self.command = command
+        self.listen = listen
+        self.has_worker = has_worker
+        self.worker = None
         self.errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
         self.process = None
         self.address = None
@@ -35,7 +42,8 @@ class Server:
         except OSError as error:
             raise RunFailed(f"cannot start {Path(self.command[0]).name}: {error}") from error
         try:
-            self.address = self.wait_until_ready()
+            self.address = self.try_port() if self.listen else self.wait_until_ready()
+            self.worker = self.find_worker() if self.has_worker else None
         except BaseException:
             self.stop()
             raise
@@ -46,7 +54,39 @@ class Server:
 
     @property
     def pid(self):
-        return self.process.pid
+        """The process to measure."""
+        return self.worker or self.process.pid
+
+    def try_port(self):
+        """Connects until somebody accepts."""
+        host, port = self.listen.rsplit(":", 1)
+        for _ in self.until_timeout():
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+                return self.listen
+            except OSError:
+                continue
+        raise RunFailed(f"did not listen within {READY_TIMEOUT_S} s: {self.last_words()}")
+
+    def find_worker(self):
+        for _ in self.until_timeout():
+            for stat in Path("/proc").glob("[0-9]*/stat"):
+                try:
+                    # The name, in brackets, may hold anything; the parent is the second word after.
+                    after_name = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(after_name[1]) == self.process.pid:
+                    return int(stat.parent.name)
+        raise RunFailed(f"started no worker within {READY_TIMEOUT_S} s: {self.last_words()}")
+
+    def until_timeout(self):
+        """Counts attempts for as long as the process lives and has time."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self.check_alive()
+            yield
+            time.sleep(0.02)
 
     def wait_until_ready(self):
         import selectors
@@ -101,3 +141,53 @@ class Server:
             match = re.search(rf"^{name}:\s*(\d+) kB", text, re.MULTILINE)
             values[name] = int(match.group(1)) * 1024 if match else 0
         return values
+
+
+class MemoryWatch:
+    """Reads a server's user memory several times a second while a load runs. Use as a context
+    manager."""
+
+    PERIOD_S = 0.2
+
+    def __init__(self, server):
+        self.server = server
+        # Seconds since the watch began, bytes.
+        self.samples = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def __enter__(self):
+        self.started = time.monotonic()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    def watch(self):
+        while True:
+            try:
+                memory = self.server.memory_bytes()
+            except OSError:
+                # The process is gone; whoever watches it notices.
+                return
+            now = time.monotonic() - self.started
+            self.samples.append((round(now, 2), memory["RssAnon"] + memory["RssShmem"]))
+            if self.over.wait(self.PERIOD_S):
+                return
+
+    def summary(self, measured_s):
+        """Figures for a run whose last `measured_s` seconds were the measured ones."""
+        if not self.samples:
+            return {}
+        begin = self.samples[-1][0] - measured_s
+        measured = [size for at, size in self.samples if at >= begin]
+        return {
+            "bytes_before": self.samples[0][1],
+            "bytes_at_begin": measured[0],
+            "bytes_at_end": measured[-1],
+            "bytes_max": max(measured),
+            "bytes_grown": max(measured) - measured[0],
+            "samples": self.samples,
+        }

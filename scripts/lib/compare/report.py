@@ -135,7 +135,7 @@ def method_page(topic, settings, contenders, outcome, extra):
     parts += [f"- {line}" for line in extra]
     parts += ["", "## Contenders", ""]
     for contender in contenders:
-        known = [versions.get(name, name) for name in contender.versions]
+        known = [versions.get(name) or build.version_text(name) for name in contender.versions]
         suffix = f" ({', '.join(known)})" if known else ""
         parts.append(f"- **{contender.name}**{suffix}: {contender.configuration}")
     parts += ["", "## Commands of the first round", "", "```", *outcome.commands, "```", ""]

@@ -2,10 +2,12 @@
 A server is started afresh for every run, on a port of its own: nothing of one run, neither a warm
 heap nor sockets in TIME_WAIT, can reach the next."""
 
+import contextlib
 import json
 import re
 import shlex
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Dict, List
 
 from . import build, generator, machine
 from .errors import Missing, RunFailed
-from .processes import Server
+from .processes import MemoryWatch, Server
 
 
 @dataclass
@@ -110,13 +112,29 @@ def wanted(rows, only):
             if row.contender.kind != "peer" or row.contender.name.lower() in only]
 
 
+@contextlib.contextmanager
+def serving(contender, program, settings, ports):
+    """A server of this contender, started afresh and stopped at the end. Yields it, and the
+    command that started it."""
+    listen = ports.address()
+    with tempfile.TemporaryDirectory(prefix="fanwire-compare-") as folder:
+        contender.prepare(listen, folder)
+        command = contender.command(program, listen, settings.server_cpu, folder=folder)
+        tried = None if contender.announces else listen
+        with Server(command, tried, contender.has_worker) as server:
+            yield server, command
+
+
 def run_once(row, program, load_generator, settings, ports, report):
     """One server, one load. Returns the generator's report."""
-    command = row.contender.command(program, ports.address(), settings.server_cpu)
-    with Server(command) as server:
+    duration_s = row.load.duration_s or settings.duration_s
+    with serving(row.contender, program, settings, ports) as (server, command):
         drive = row.load.command(load_generator, server.address, settings.generator_cpu,
-                                 server.pid, settings.duration_s, settings.warmup_s, report)
-        result = generator.drive(drive, report, settings.duration_s + settings.warmup_s)
+                                 server.pid, duration_s, settings.warmup_s, report)
+        with MemoryWatch(server) as memory:
+            result = generator.drive([*drive, *row.contender.speech], report,
+                                     duration_s + settings.warmup_s)
+        result["server_memory"] = memory.summary(duration_s)
         server.check_alive()
     return result, [shown(command), shown(drive)]
 
