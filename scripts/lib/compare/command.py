@@ -5,7 +5,7 @@ import datetime
 import sys
 from pathlib import Path
 
-from . import build, idle, machine, micro, plot, report, rounds, workloads
+from . import build, hub_workloads, idle, machine, micro, plot, report, rounds, workloads
 from .errors import Missing, RunFailed
 from .statistics import summarise
 
@@ -16,11 +16,27 @@ DESCRIPTION = """\
 Measures fanwire beside its peers and beside a bare loop, on this machine, in alternating rounds.
 
 topics:
-  echo    throughput, tail latency and server CPU per message; round trip of one connection
-  storm   connect, upgrade, first echo, reset: connections per second
-  idle    memory of an idle connection, 15,000 of them
-  micro   parsing, unmasking, UTF-8, assembling, encoding, handshake, deflate: ns per message
+  echo     throughput, tail latency and server CPU per message; round trip of one connection
+  storm    connect, upgrade, first echo, reset: connections per second
+  idle     memory of an idle connection, 15,000 of them
+  micro    parsing, unmasking, UTF-8, assembling, encoding, handshake, deflate: ns per message
+  fanout   one message to 5,000 subscribers, alone and in bursts: server CPU per delivery, when the
+           last copy arrives (20 minutes)
+  deflate  compressed JSON to 1,000 subscribers: server CPU per delivery (15 minutes)
+  stalled  2,000 subscribers of which a tenth stops reading: what the others, and the server's
+           memory, notice of it (45 minutes)
 """
+
+# The topics that are rounds of the load generator, and their workloads.
+LOADS = {
+    "echo": workloads.echo,
+    "storm": workloads.storm,
+    "fanout": hub_workloads.fanout,
+    "deflate": hub_workloads.deflate,
+    "stalled": hub_workloads.stalled,
+}
+# Their contenders differ so much in what they do that the summary says so itself.
+HUB_TOPICS = ("fanout", "deflate", "stalled")
 
 EPILOG = """\
 Every contender is built here, started afresh for every run, pinned to --server-cpu and driven by
@@ -36,12 +52,13 @@ def parse(arguments):
         prog="compare", description=DESCRIPTION, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("topic", choices=("echo", "storm", "idle", "micro"))
+    parser.add_argument("topic", choices=(*LOADS, "idle", "micro"))
     parser.add_argument("--quick", action="store_true",
                         help="short runs that only show whether everything works")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds (default 5, quick 2)")
     parser.add_argument("--duration", type=float, metavar="SECONDS",
-                        help="measured time of one run (default 5, quick 1)")
+                        help="measured time of one run (default 5, fanout and deflate 10, "
+                        "stalled 30, quick 1)")
     parser.add_argument("--workload", action="append", default=[], metavar="KEY",
                         help="only this workload of the topic; repeat for more (see --list)")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME",
@@ -72,17 +89,24 @@ def settings_from(options):
         first_port=options.port,
         directory=directory.resolve(),
         only=options.peer,
+        overrides_duration=bool(options.duration or options.quick),
     )
 
 
-def procedure(settings):
+def seconds_text(settings, chosen):
+    """The measured seconds of a run, or of the runs."""
+    return " or ".join(sorted({f"{settings.seconds_of(row.load):g}"
+                               for workload in chosen for row in workload.rows}, key=float))
+
+
+def procedure(settings, chosen):
     return [
         f"{settings.runs} rounds, contenders in the same order in each (A B C A B C), a fresh "
         "server process and port for every run",
         f"server pinned to core {settings.server_cpu}, generator to core "
         f"{settings.generator_cpu}; the same generator binary and options for everybody",
-        f"{settings.duration_s:g} s measured after {settings.warmup_s:g} s of warm-up; every "
-        "payload that comes back is compared with what was sent",
+        f"{seconds_text(settings, chosen)} s measured after {settings.warmup_s:g} s of warm-up; every "
+        "payload that arrives is compared with what was sent",
         "server CPU time is the sum of /proc/PID/task/*/schedstat over the measured time",
         "medians over rounds; ratios are formed within a round; brackets hold lowest and highest",
     ]
@@ -117,8 +141,7 @@ def main(arguments=None):
 
 
 def list_workloads(topic):
-    chosen = {"echo": workloads.echo, "storm": workloads.storm}.get(topic)
-    for workload in chosen() if chosen else ():
+    for workload in LOADS[topic]() if topic in LOADS else ():
         print(f"{workload.key:<24} {workload.title}")
     if topic == "micro":
         for group, title in micro.GROUPS.items():
@@ -131,8 +154,8 @@ def noise_line(busy):
 
 
 def compare_load(options, settings, busy):
-    """Topics `echo` and `storm`: rounds of the load generator against each contender."""
-    every = workloads.echo() if options.topic == "echo" else workloads.storm()
+    """Rounds of the load generator against each contender."""
+    every = LOADS[options.topic]()
     chosen = [one for one in every if not options.workload or one.key in options.workload]
     if not chosen:
         raise RunFailed(f"no workload of {options.topic} is called {options.workload[0]}; "
@@ -148,17 +171,18 @@ def compare_load(options, settings, busy):
         header, lines = report.workload_table(workload, outcome)
         goals = report.goal_lines(workload, outcome)
         print(f"\n{workload.title}\n")
-        print(report.split_table(header, lines, len(workload.metrics)))
+        print(report.terminal_table(workload, header, lines))
         print("\n" + report.plain_table(["item", "goal", "ratio", "verdict"], goals) + "\n")
         sections.append("\n\n".join([
             f"## {workload.title}", report.markdown_table(header, lines),
+            *([workload.note] if workload.note else []),
             report.markdown_table(["item", "goal", "ratio", "verdict"], goals)]))
         plots.append(draw_load(workload, outcome, settings))
         record[workload.key] = {"goals": goals, "table": [header, *lines]}
         whole.absorb(outcome)
     people = {row.contender.name: row.contender for one in chosen for row in one.rows}
     write(settings, options.topic, sections, whole, plots, record, list(people.values()),
-          [*procedure(settings), noise_line(busy)])
+          [*procedure(settings, chosen), noise_line(busy)])
     return whole
 
 
@@ -238,7 +262,8 @@ def write(settings, topic, sections, outcome, plots, record, people, method):
     people = [one for one in people if one.name not in outcome.missing]
     directory = settings.directory
     (directory / "summary.md").write_text(
-        report.summary_page(topic, sections, outcome, plots), encoding="utf-8")
+        report.summary_page(topic, sections, outcome, plots,
+                            people if topic in HUB_TOPICS else ()), encoding="utf-8")
     (directory / "method.md").write_text(
         report.method_page(topic, settings, people, outcome, method), encoding="utf-8")
     rounds.save(directory, "summary.json", {

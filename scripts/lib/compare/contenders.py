@@ -47,6 +47,8 @@ class Contender:
         for name, value in (*self.words, ("LISTEN", listen), ("FOLDER", str(folder))):
             text = text.replace(f"@{name}@", value)
         (Path(folder) / Path(self.file).name).write_text(text, encoding="utf-8")
+        # nginx's worker is another user than its master where that is root.
+        Path(folder).chmod(0o755)
 
 
 def fanwire(name, backend, *extra):

@@ -4,6 +4,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from .errors import RunFailed
 
@@ -24,6 +25,8 @@ class Load:
     size: int = 64
     in_flight: int = 1
     spin: bool = False
+    # Seconds to measure unless somebody asks for others; None for what all workloads take.
+    duration_s: Optional[float] = None
 
     def words(self, duration_s, warmup_s):
         words = [self.mode, "-c", str(self.connections), "-d", f"{duration_s:g}s",
@@ -38,6 +41,34 @@ class Load:
         mode, *rest = self.words(duration_s, warmup_s)
         return [str(program), mode, f"ws://{address}/", *rest, "--cpu", str(cpu),
                 "--server-pid", str(pid), "--quiet", "--json", str(report)]
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """One publisher on one topic, and its subscribers."""
+
+    connections: int
+    size: int
+    rate: float
+    burst: int = 1
+    form: str = "binary"
+    deflate: bool = False
+    stalled_percent: int = 0
+    duration_s: Optional[float] = None
+
+    def command(self, program, address, cpu, pid, duration_s, warmup_s, report):
+        words = [str(program), "fanout", f"ws://{address}/", "-c", str(self.connections),
+                 "--publishers", "1", "--topics", "1", "-R", f"{self.rate:g}",
+                 "--burst", str(self.burst), "-s", str(self.size), "-d", f"{duration_s:g}s",
+                 "-w", f"{warmup_s:g}s"]
+        if self.form != "binary":
+            words.append(f"--form={self.form}")
+        if self.deflate:
+            words.append("--deflate")
+        if self.stalled_percent:
+            words += ["--stall", f"{self.stalled_percent}%"]
+        return [*words, "--cpu", str(cpu), "--server-pid", str(pid), "--quiet",
+                "--json", str(report)]
 
 
 def drive(command, report, duration_s):

@@ -29,8 +29,29 @@ def marks(results):
     return " †" if any(verdict not in ("VALID", None) for verdict in verdicts) else ""
 
 
+def pair_table(workload, outcome):
+    """The same where each row has a second one to be divided by its first."""
+    header = ["server"]
+    for metric in workload.metrics:
+        header += [f"{metric.name}, without", "with", "with ÷ without"]
+    lines = []
+    for plain, changed in workload.pairs:
+        if plain not in outcome.results:
+            continue
+        both = [outcome.results[plain], outcome.results.get(changed, [])]
+        cells = [plain + marks([*both[0], *both[1]])]
+        for metric in workload.metrics:
+            without, with_ = (series(outcome, name, metric) for name in (plain, changed))
+            cells += [value_text(metric, summarise(without)), value_text(metric, summarise(with_)),
+                      ratio_text(paired_ratio(with_, without))]
+        lines.append(cells)
+    return header, lines
+
+
 def workload_table(workload, outcome):
     """Header and rows: medians with their range, and ratios of the subject to each row."""
+    if workload.pairs:
+        return pair_table(workload, outcome)
     header = ["server", *(metric.name for metric in workload.metrics)]
     header += [f"{workload.subject} ÷ it, {metric.name}" for metric in workload.metrics]
     lines = []
@@ -85,13 +106,24 @@ def plain_table(header, lines):
 
 
 def split_table(header, lines, metric_count):
-    """The terminal is narrow: values and ratios are two tables."""
+    """Values and ratios as two tables."""
     values = [cells[: 1 + metric_count] for cells in lines]
     ratios = [[cells[0], *cells[1 + metric_count:]] for cells in lines]
     short = [title.split(", ", 1)[-1] for title in header[1 + metric_count:]]
     subject = header[1 + metric_count].split(" ÷ ")[0]
     return (plain_table(header[: 1 + metric_count], values) + "\n\n"
             + plain_table([f"{subject} ÷ …", *short], ratios))
+
+
+def terminal_table(workload, header, lines):
+    """The terminal is narrow: the table in pieces."""
+    if not workload.pairs:
+        return split_table(header, lines, len(workload.metrics))
+    pieces = []
+    for index, metric in enumerate(workload.metrics):
+        cells = [[line[0], *line[1 + 3 * index:][:3]] for line in lines]
+        pieces.append(plain_table([metric.name, "without", "with", "with ÷ without"], cells))
+    return "\n\n".join(pieces)
 
 
 def trouble(outcome):
@@ -108,7 +140,19 @@ GENERATOR_NOTE = (
 )
 
 
-def summary_page(topic, sections, outcome, plots):
+def contender_lines(contenders):
+    """Who took part, in which version and configuration."""
+    names = [name for contender in contenders for name in contender.versions]
+    versions = {line.split()[0]: line for line in build.locked_versions(names)}
+    lines = []
+    for contender in contenders:
+        known = [versions.get(name) or build.version_text(name) for name in contender.versions]
+        suffix = f" ({', '.join(known)})" if known else ""
+        lines.append(f"- **{contender.name}**{suffix}: {contender.configuration}")
+    return lines
+
+
+def summary_page(topic, sections, outcome, plots, contenders=()):
     parts = [f"# {topic}", "", "Medians over the rounds, with the lowest and highest value in "
              "brackets. Ratios are formed within a round and then summarised in the same way. "
              "How it was measured: [method.md](method.md); every report: `raw/`.", ""]
@@ -116,6 +160,8 @@ def summary_page(topic, sections, outcome, plots):
     parts += [f"![{name}]({name})" for name in plots]
     if any("†" in section for section in sections):
         parts += ["", GENERATOR_NOTE]
+    if contenders:
+        parts += ["", "## Contenders", "", *contender_lines(contenders)]
     if lines := trouble(outcome):
         parts += ["", "## Missing and failed", "", *(f"- {line}" for line in lines)]
     return "\n".join(parts) + "\n"
@@ -123,8 +169,6 @@ def summary_page(topic, sections, outcome, plots):
 
 def method_page(topic, settings, contenders, outcome, extra):
     facts = machine.facts(build.CHECKOUT)
-    names = [name for contender in contenders for name in contender.versions]
-    versions = {line.split()[0]: line for line in build.locked_versions(names)}
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"# Method: {topic}", "", f"Measured {now} with `scripts/compare {shlex.join(sys.argv[1:])}`.", "",
              "## Machine", ""]
@@ -133,10 +177,6 @@ def method_page(topic, settings, contenders, outcome, extra):
               f"{outcome.stolen_share_max:.1%}",
               "- server and generator share one machine and its loopback", "", "## Procedure", ""]
     parts += [f"- {line}" for line in extra]
-    parts += ["", "## Contenders", ""]
-    for contender in contenders:
-        known = [versions.get(name) or build.version_text(name) for name in contender.versions]
-        suffix = f" ({', '.join(known)})" if known else ""
-        parts.append(f"- **{contender.name}**{suffix}: {contender.configuration}")
+    parts += ["", "## Contenders", "", *contender_lines(contenders)]
     parts += ["", "## Commands of the first round", "", "```", *outcome.commands, "```", ""]
     return "\n".join(parts)

@@ -30,6 +30,12 @@ class Settings:
     first_port: int
     directory: Path
     only: List[str] = field(default_factory=list)
+    # `duration_s` was asked for, so it also holds for loads that have a time of their own.
+    overrides_duration: bool = False
+
+    def seconds_of(self, load):
+        """Measured time of one run."""
+        return self.duration_s if self.overrides_duration else load.duration_s or self.duration_s
 
 
 @dataclass
@@ -127,7 +133,7 @@ def serving(contender, program, settings, ports):
 
 def run_once(row, program, load_generator, settings, ports, report):
     """One server, one load. Returns the generator's report."""
-    duration_s = row.load.duration_s or settings.duration_s
+    duration_s = settings.seconds_of(row.load)
     with serving(row.contender, program, settings, ports) as (server, command):
         drive = row.load.command(load_generator, server.address, settings.generator_cpu,
                                  server.pid, duration_s, settings.warmup_s, report)

@@ -1,5 +1,5 @@
 """What is measured: every workload of `echo` and `storm`, who takes part in it, and the figure of
-the scoreboard that it has to reach."""
+the scoreboard that it has to reach. hub_workloads.py has those of publish and subscribe."""
 
 from dataclasses import dataclass
 from typing import Callable, Optional, Tuple
@@ -90,6 +90,11 @@ class Workload:
     metrics: Tuple[Metric, ...]
     goals: Tuple[Goal, ...]
     subject: str = who.FANWIRE_URING.name
+    # Rows to show beside each other, each divided by its own first one, instead of all by the
+    # subject.
+    pairs: Tuple[Tuple[str, str], ...] = ()
+    # A sentence or two for below the table.
+    note: str = ""
 
 
 ECHO_METRICS = (RATE, P50, P99, CPU)
