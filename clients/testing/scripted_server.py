@@ -5,7 +5,8 @@ line to its standard input, read one per line from its output.
 
 Tells: `{"is":"listening","url":…}`, `refused`, `open` with `subprotocol`, `received` with `text` or `hex`, `closed` with `code`.
 Takes: `{"do":"send","text":…}` or `"hex"`, `{"do":"close","code":…,"reason":…}`, `{"do":"abort"}`,
-`{"do":"refuse","status":503,"headers":{…}}` for one coming handshake, `{"do":"choose","subprotocol":null}` for all of them.
+`{"do":"refuse","status":503,"headers":{…}}` for one coming handshake, `{"do":"choose","subprotocol":null}` for all of them
+until `{"do":"choose"}`.
 It talks to the newest connection. It ends with its standard input.
 """
 
@@ -78,7 +79,7 @@ class ScriptedServer:
         elif what == "refuse":
             self._refusals.append((order["status"], order.get("headers", {})))
         elif what == "choose":
-            self._choose = [order["subprotocol"]]
+            self._choose = [order["subprotocol"]] if "subprotocol" in order else None
         else:
             raise ValueError(f"no such order: {what}")
 
