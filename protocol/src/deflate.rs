@@ -253,9 +253,11 @@ impl SharedDeflater {
         self.window_bits
     }
 
-    /// As [`Deflater::deflate`].
+    /// Appends the deflated message to `out`, without the tail of RFC 7692 7.2.1: the payload of a
+    /// frame with RSV1. Whether that went well; if not, what was appended and this deflater are of
+    /// no use.
     #[must_use]
-    pub(crate) fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+    pub fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
         self.deflater.deflate(payload, false, out)
     }
 }

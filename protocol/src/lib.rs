@@ -37,7 +37,7 @@ pub use event::{Event, Message, MessageKind};
 pub use frame::MaskingKey;
 pub use input::Input;
 pub use pending_pong::PendingPong;
-pub use prepared::PreparedMessage;
+pub use prepared::{PreparedMessage, server_frame};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use settings::{Role, Settings};

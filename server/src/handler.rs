@@ -67,6 +67,12 @@ pub trait Handler: Sized + 'static {
         let _ = context;
     }
 
+    /// The connection's socket did not take everything: something waits from now on, until
+    /// [`Handler::on_drained`].
+    fn on_blocked(&mut self, context: &mut Context<'_, Self::State>) {
+        let _ = context;
+    }
+
     /// The connection's socket has taken everything that waited for it.
     fn on_drained(&mut self, context: &mut Context<'_, Self::State>) {
         let _ = context;

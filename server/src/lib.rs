@@ -28,6 +28,7 @@ mod cores;
 mod counters;
 mod establish;
 mod handler;
+pub mod hub;
 mod lanes;
 mod limits;
 pub mod memory;

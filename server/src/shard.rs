@@ -219,7 +219,12 @@ impl<H: Handler> Application for Shard<H> {
     }
 
     fn on_blocked(&mut self, io: &mut Io, token: Token) {
+        if self.connections.get(token).is_none() {
+            return;
+        }
         self.connections.check_backlog(io, token);
+        self.handler
+            .on_blocked(&mut Context::new(&mut self.connections, io, token));
     }
 
     fn on_drained(&mut self, io: &mut Io, token: Token) {
