@@ -168,17 +168,18 @@ def compare_load(options, settings, busy):
     for workload in chosen:
         rounds.say(f"{workload.title}")
         outcome = rounds.run_workload(workload, settings, programs, load_generator, ports)
-        header, lines = report.workload_table(workload, outcome)
+        tables = report.tables(workload, outcome)
         goals = report.goal_lines(workload, outcome)
         print(f"\n{workload.title}\n")
-        print(report.terminal_table(workload, header, lines))
+        print(report.terminal_tables(workload, tables))
         print("\n" + report.plain_table(["item", "goal", "ratio", "verdict"], goals) + "\n")
         sections.append("\n\n".join([
-            f"## {workload.title}", report.markdown_table(header, lines),
+            f"## {workload.title}", *report.markdown_tables(tables),
             *([workload.note] if workload.note else []),
             report.markdown_table(["item", "goal", "ratio", "verdict"], goals)]))
         plots.append(draw_load(workload, outcome, settings))
-        record[workload.key] = {"goals": goals, "table": [header, *lines]}
+        record[workload.key] = {"goals": goals, "table": [
+            row for _, header, lines in tables for row in (header, *lines)]}
         whole.absorb(outcome)
     people = {row.contender.name: row.contender for one in chosen for row in one.rows}
     write(settings, options.topic, sections, whole, plots, record, list(people.values()),

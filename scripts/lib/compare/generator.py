@@ -62,11 +62,11 @@ class FanOut:
                  "--burst", str(self.burst), "-s", str(self.size), "-d", f"{duration_s:g}s",
                  "-w", f"{warmup_s:g}s"]
         if self.form != "binary":
-            words.append(f"--form={self.form}")
+            words += ["--payload", self.form]
         if self.deflate:
             words.append("--deflate")
         if self.stalled_percent:
-            words += ["--stall", f"{self.stalled_percent}%"]
+            words += ["--stall", f"{self.stalled_percent}%:inf"]
         return [*words, "--cpu", str(cpu), "--server-pid", str(pid), "--quiet",
                 "--json", str(report)]
 

@@ -14,7 +14,6 @@ from .workloads import (
     Row,
     Workload,
     as_duration,
-    in_thousands,
 )
 
 PEER_NAMES = tuple(peer.name for peer in who.HUB_PEERS)
@@ -30,18 +29,14 @@ def as_mebibytes(size):
     return f"{size / 1024 / 1024:.1f} MiB"
 
 
-def as_bytes(size):
-    return f"{size:,.0f} B"
-
-
 CPU = Metric("server CPU per delivery", "ns", ("server", "cpu_ns_per_message"), True, as_duration)
 LAST_P50 = Metric("last subscriber p50", "ns", ("latency_ns", "last", "p50"), True, as_duration)
 LAST_P99 = Metric("last subscriber p99", "ns", ("latency_ns", "last", "p99"), True, as_duration)
 COPY_P99 = Metric("every copy p99", "ns", ("latency_ns", "response", "p99"), True, as_duration)
 HEALTHY_P99 = Metric("healthy readers' p99", "ns", ("latency_ns", "healthy", "p99"), True,
                      as_duration)
-RATE = Metric("deliveries per second", "copies/s", ("messages_per_second",), False, in_thousands)
-REACHED = Metric("copies that arrived", "share", ("delivered_share",), False, as_percent)
+REACHED = Metric("copies that arrived", "share", ("delivered_share",), False, as_percent,
+                 has_ratio=False)
 MEMORY = Metric("highest memory", "B", ("server_memory", "bytes_max"), True, as_mebibytes)
 GROWN = Metric("memory grown in the run", "B", ("server_memory", "bytes_grown"), True,
                as_mebibytes)

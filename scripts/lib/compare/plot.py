@@ -2,6 +2,7 @@
 beside the bars so that nobody has to measure with a ruler, colours that work for the colour-blind
 and on a dark page."""
 
+from statistics import median
 from xml.sax.saxutils import escape
 
 FONT = "font-family=\"system-ui, 'DejaVu Sans', sans-serif\""
@@ -35,17 +36,20 @@ def page(width, height, parts):
 
 
 BAR, STEP, PANEL, GAP, TOP = 16, 28, 250, 36, 100
+# A bar so many times as long as the middle one is cut, or nothing could be read off the others.
+CUT_TIMES = 6
 
 
 def bars(title, subtitle, rows, panels):
     """Horizontal bars, one panel per metric, rows shared.
 
     rows: (name, kind); panels: (heading, hint, format, {name: Summary or None}). The whisker is
-    the range over the rounds."""
+    the range over the rounds. A bar with two white strokes is cut; its value is beside it."""
     # As wide as the longest name; about 7.4 units per character at this size.
     labels = 40 + 7.4 * max(len(name) for name, _ in rows)
     height = TOP + STEP * len(rows) + 30
-    width = round(labels + (PANEL + GAP) * len(panels) + 20)
+    # At least as wide as the title, about 10.5 units per character.
+    width = round(max(labels + (PANEL + GAP) * len(panels) + 20, 40 + 10.5 * len(title)))
     parts = [text(20, 30, title, 18, weight="bold"), text(20, 52, subtitle, 12, colour="#52606d")]
     for index, (name, kind) in enumerate(rows):
         y = TOP + STEP * index + BAR - 3
@@ -62,8 +66,15 @@ def bars(title, subtitle, rows, panels):
 def panel(left, rows, show, values):
     known = [value for value in values.values() if value is not None]
     largest = max((value.high for value in known), default=1) or 1
+    middle_one = median(value.median for value in known) if known else 0
+    if middle_one > 0:
+        largest = min(largest, CUT_TIMES * middle_one)
     # Room on the right for the value itself.
-    scale = (PANEL - 76) / largest
+    room = PANEL - 76
+
+    def place(value):
+        return left + min(room, value * room / largest)
+
     parts = [line(left, TOP - 4, left, TOP + STEP * len(rows) - 8, INK, 1)]
     for index, (name, kind) in enumerate(rows):
         y = TOP + STEP * index
@@ -71,14 +82,16 @@ def panel(left, rows, show, values):
         if value is None:
             parts.append(text(left + 6, y + BAR - 3, "missing", 12, colour="#a61b1b"))
             continue
-        length = max(1.0, value.median * scale)
-        parts.append(f'<rect x="{left:.1f}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2" '
+        end = max(left + 1, place(value.median))
+        parts.append(f'<rect x="{left:.1f}" y="{y}" width="{end - left:.1f}" height="{BAR}" rx="2" '
                      f'fill="{COLOURS[kind]}"/>')
         middle = y + BAR / 2
-        low, high = left + value.low * scale, left + value.high * scale
+        low, high = place(value.low), place(value.high)
         parts.append(line(low, middle, high, middle, INK, 1.5))
         parts += [line(x, middle - 4, x, middle + 4, INK, 1.5) for x in (low, high)]
-        parts.append(text(max(left + length, high) + 6, y + BAR - 3, show(value.median), 12))
+        if value.median > largest:
+            parts += [line(x, y - 2, x - 8, y + BAR + 2, PAPER, 4) for x in (end - 8, end - 16)]
+        parts.append(text(max(end, high) + 6, y + BAR - 3, show(value.median), 12))
     return parts
 
 

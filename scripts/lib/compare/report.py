@@ -29,37 +29,55 @@ def marks(results):
     return " †" if any(verdict not in ("VALID", None) for verdict in verdicts) else ""
 
 
-def pair_table(workload, outcome):
-    """The same where each row has a second one to be divided by its first."""
-    header = ["server"]
-    for metric in workload.metrics:
-        header += [f"{metric.name}, without", "with", "with ÷ without"]
+def tables(workload, outcome):
+    """The tables of a workload: (heading or nothing, header, lines)."""
+    if not workload.pairs:
+        return [("", *workload_table(workload, outcome))]
+    every = [pair_table(workload, metric, outcome) for metric in workload.metrics]
+    if workload.story:
+        every.append(story_table(workload, outcome))
+    return every
+
+
+def pair_table(workload, metric, outcome):
+    """One metric where each row has a second one to be divided by its first."""
+    header = ["server", "without", "with", *(["with ÷ without"] if metric.has_ratio else [])]
     lines = []
     for plain, changed in workload.pairs:
         if plain not in outcome.results:
             continue
-        both = [outcome.results[plain], outcome.results.get(changed, [])]
-        cells = [plain + marks([*both[0], *both[1]])]
-        for metric in workload.metrics:
-            without, with_ = (series(outcome, name, metric) for name in (plain, changed))
-            cells += [value_text(metric, summarise(without)), value_text(metric, summarise(with_)),
-                      ratio_text(paired_ratio(with_, without))]
+        both = [*outcome.results[plain], *outcome.results.get(changed, [])]
+        without, with_ = (series(outcome, name, metric) for name in (plain, changed))
+        cells = [plain + marks(both), value_text(metric, summarise(without)),
+                 value_text(metric, summarise(with_))]
+        if metric.has_ratio:
+            cells.append(ratio_text(paired_ratio(with_, without)))
         lines.append(cells)
-    return header, lines
+    return metric.name, header, lines
+
+
+def story_table(workload, outcome):
+    """What the load generator and the server's memory tell in words, first round that ran."""
+    title, tell = workload.story
+    lines = []
+    for plain, changed in workload.pairs:
+        known = [result for result in outcome.results.get(changed, []) if result]
+        if known:
+            lines.append([plain, tell(known[0])])
+    return title, ["server", "in the first round"], lines
 
 
 def workload_table(workload, outcome):
     """Header and rows: medians with their range, and ratios of the subject to each row."""
-    if workload.pairs:
-        return pair_table(workload, outcome)
+    compared = [metric for metric in workload.metrics if metric.has_ratio]
     header = ["server", *(metric.name for metric in workload.metrics)]
-    header += [f"{workload.subject} ÷ it, {metric.name}" for metric in workload.metrics]
+    header += [f"{workload.subject} ÷ it, {metric.name}" for metric in compared]
     lines = []
     for name, results in outcome.results.items():
         cells = [name + marks(results)]
         for metric in workload.metrics:
             cells.append(value_text(metric, summarise(series(outcome, name, metric))))
-        for metric in workload.metrics:
+        for metric in compared:
             if name == workload.subject:
                 cells.append("1")
                 continue
@@ -115,15 +133,18 @@ def split_table(header, lines, metric_count):
             + plain_table([f"{subject} ÷ …", *short], ratios))
 
 
-def terminal_table(workload, header, lines):
-    """The terminal is narrow: the table in pieces."""
+def terminal_tables(workload, every):
+    """The terminal is narrow: tables in pieces."""
     if not workload.pairs:
+        _, header, lines = every[0]
         return split_table(header, lines, len(workload.metrics))
-    pieces = []
-    for index, metric in enumerate(workload.metrics):
-        cells = [[line[0], *line[1 + 3 * index:][:3]] for line in lines]
-        pieces.append(plain_table([metric.name, "without", "with", "with ÷ without"], cells))
-    return "\n\n".join(pieces)
+    return "\n\n".join(f"{heading}\n\n{plain_table(header, lines)}"
+                       for heading, header, lines in every)
+
+
+def markdown_tables(every):
+    return [part for heading, header, lines in every
+            for part in ([f"**{heading}**"] if heading else []) + [markdown_table(header, lines)]]
 
 
 def trouble(outcome):

@@ -18,6 +18,8 @@ class Metric:
     path: Tuple[str, ...]
     smaller_is_better: bool
     format: Callable[[float], str]
+    # False where a quotient of two servers would say nothing.
+    has_ratio: bool = True
 
     def of(self, result) -> Optional[float]:
         return figure(result, *self.path) if result is not None else None
@@ -93,6 +95,8 @@ class Workload:
     # Rows to show beside each other, each divided by its own first one, instead of all by the
     # subject.
     pairs: Tuple[Tuple[str, str], ...] = ()
+    # With pairs: a title, and what of the second row's report is told in words.
+    story: Optional[Tuple[str, Callable[[dict], str]]] = None
     # A sentence or two for below the table.
     note: str = ""
 
