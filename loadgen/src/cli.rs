@@ -7,6 +7,7 @@ use fanwire_protocol::MessageKind;
 use fanwire_reactor::BackendChoice;
 
 use crate::config::{Config, Mode, Output};
+use crate::fanout::cli::FanoutArguments;
 use crate::payload::{CONNECTIONS_MAX, Verify};
 use crate::quantity::{parse_count, parse_duration_ns, parse_rate, parse_size};
 use crate::target::{Target, parse_sources};
@@ -17,6 +18,7 @@ Examples:
   fanwire-loadgen echo  ws://127.0.0.1:9001 -c 200 -d 30s -R 50k          open loop: what latency at 50,000/s?
   fanwire-loadgen idle  ws://127.0.0.1:9001 -c 15k -d 60s --server-pid 42 memory per connection, drops
   fanwire-loadgen storm ws://127.0.0.1:9001 -c 50 -d 10s --source 127.0.0.0/28
+  fanwire-loadgen fanout ws://127.0.0.1:9001 -c 5k -R 20 -s 100            1 publisher, 5,000 subscribers
 
 Counts take k, m, g (10k); sizes B, k, KiB, MiB (16KiB); times ns, us, ms, s, m, h (500us; a bare number is seconds).
 
@@ -51,6 +53,10 @@ pub enum Command {
     /// Connection storm: connect, upgrade, one echoed message, reset, over and over
     #[command(after_help = EXAMPLES)]
     Storm(StormArguments),
+    /// Publishers and subscribers over topics: delivery latency, first, last, spread and reach of
+    /// every message, and a ledger in which each copy is accounted for
+    #[command(after_help = EXAMPLES)]
+    Fanout(Box<FanoutArguments>),
     /// Client half of an Autobahn fuzzing server: echo every case, then ask for the reports.
     ///
     /// Runs `/getCaseCount`, `/runCase?case=N&agent=NAME` for every case, and
@@ -142,7 +148,7 @@ struct MessageArguments {
 }
 
 #[derive(Args, Debug)]
-struct CommonArguments {
+pub(crate) struct CommonArguments {
     /// Where to: ws://HOST[:PORT][/PATH][?QUERY]
     url: String,
     /// Connections to open (storm: how many are being established at once)
@@ -315,6 +321,7 @@ impl Cli {
                 warmup_ns: storm.warmup,
                 ..with_messages(storm.common.into_config(Mode::Storm)?, &storm.message)?
             },
+            Command::Fanout(fanout) => fanout.into_config()?,
         };
         Ok(Job::Run(Box::new(config)))
     }
@@ -346,7 +353,7 @@ fn with_messages(config: Config, message: &MessageArguments) -> Result<Config, S
 }
 
 impl CommonArguments {
-    fn into_config(self, mode: Mode) -> Result<Config, String> {
+    pub(crate) fn into_config(self, mode: Mode) -> Result<Config, String> {
         let target = Target::parse(&self.url)?;
         let connections = u32::try_from(self.connections)
             .ok()
@@ -410,6 +417,7 @@ impl CommonArguments {
             subprotocols: self.subprotocol,
             origin: self.origin,
             quiet: self.quiet,
+            fanout: None,
             target,
         })
     }

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fanwire_protocol::MessageKind;
 use fanwire_reactor::BackendChoice;
 
+use crate::fanout::options::Options;
 use crate::payload::Verify;
 use crate::target::Target;
 
@@ -18,6 +20,8 @@ pub enum Mode {
     Idle,
     /// Connect, upgrade, one message, reset, again.
     Storm,
+    /// Publishers and subscribers.
+    Fanout,
 }
 
 impl Mode {
@@ -27,6 +31,7 @@ impl Mode {
             Mode::Echo => "echo",
             Mode::Idle => "idle",
             Mode::Storm => "storm",
+            Mode::Fanout => "fanout",
         }
     }
 }
@@ -49,7 +54,7 @@ pub struct Config {
     pub target: Target,
     /// The address that `target` resolved to.
     pub address: SocketAddr,
-    /// Connections (storm: concurrent establishers), all threads together.
+    /// Connections (storm: concurrent establishers; fan-out: subscribers), all threads together.
     pub connections: u32,
     /// Threads; never more than connections.
     pub threads: usize,
@@ -97,6 +102,8 @@ pub struct Config {
     pub origin: Option<String>,
     /// No progress line even on a terminal.
     pub quiet: bool,
+    /// Fan-out: what only it is told.
+    pub fanout: Option<Arc<Options>>,
 }
 
 impl Config {

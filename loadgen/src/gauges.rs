@@ -1,4 +1,5 @@
-//! What a thread shows of itself while it runs: three numbers for the progress line.
+//! What a thread shows of itself while it runs: some numbers for the progress line and, in a
+//! fan-out, for the main thread to know when everything has arrived.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,6 +11,14 @@ pub struct Gauges {
     open: AtomicU64,
     opened: AtomicU64,
     failed: AtomicU64,
+    /// Fan-out; see [`FanoutShown`].
+    sent: AtomicU64,
+    owed: AtomicU64,
+    settled: AtomicU64,
+    unanswered: AtomicU64,
+    draining: AtomicU64,
+    /// One more than there are, so that 0 stands for "not looked yet".
+    awaited_and_one: AtomicU64,
     /// Set by the main thread when the run is to end early: opening stops.
     gives_up: AtomicBool,
 }
@@ -25,6 +34,40 @@ pub struct Reading {
     pub opened: u64,
     /// Failures so far.
     pub failed: u64,
+    /// What a fan-out shows beside it.
+    pub fanout: FanoutShown,
+}
+
+/// What a thread of a fan-out shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FanoutShown {
+    /// Messages published.
+    pub sent: u64,
+    /// Copies that somebody is owed for them.
+    pub owed: u64,
+    /// Copies delivered, or announced not to be.
+    pub settled: u64,
+    /// Publishes that are not acknowledged yet.
+    pub unanswered: u64,
+    /// 1 when the thread publishes no more.
+    pub draining: u64,
+    /// Subscriptions not confirmed yet; `None` before the thread has looked.
+    pub awaited: Option<u64>,
+}
+
+impl FanoutShown {
+    /// Adds what another thread shows.
+    pub fn add(&mut self, other: &FanoutShown) {
+        self.sent += other.sent;
+        self.owed += other.owed;
+        self.settled += other.settled;
+        self.unanswered += other.unanswered;
+        self.draining += other.draining;
+        self.awaited = self
+            .awaited
+            .zip(other.awaited)
+            .map(|(mine, theirs)| mine + theirs);
+    }
 }
 
 impl Gauges {
@@ -33,6 +76,21 @@ impl Gauges {
         // Each number stands alone: no order between them is promised.
         self.received.store(received, Ordering::Relaxed);
         self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Shows the state of a fan-out, but for `awaited`. What is owed is shown before what says that
+    /// no more will be, and read in the opposite order: whoever sees the latter sees the former.
+    pub fn show_fanout(&self, shown: FanoutShown) {
+        self.sent.store(shown.sent, Ordering::Relaxed);
+        self.settled.store(shown.settled, Ordering::Relaxed);
+        self.owed.store(shown.owed, Ordering::Relaxed);
+        self.unanswered.store(shown.unanswered, Ordering::Release);
+        self.draining.store(shown.draining, Ordering::Release);
+    }
+
+    /// Shows how many subscriptions are not confirmed.
+    pub fn show_awaited(&self, awaited: u64) {
+        self.awaited_and_one.store(awaited + 1, Ordering::Relaxed);
     }
 
     /// Counts a connection.
@@ -47,11 +105,21 @@ impl Gauges {
 
     /// What is shown now.
     pub fn read(&self) -> Reading {
+        let draining = self.draining.load(Ordering::Acquire);
+        let unanswered = self.unanswered.load(Ordering::Acquire);
         Reading {
             received: self.received.load(Ordering::Relaxed),
             open: self.open.load(Ordering::Relaxed),
             opened: self.opened.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            fanout: FanoutShown {
+                sent: self.sent.load(Ordering::Relaxed),
+                owed: self.owed.load(Ordering::Relaxed),
+                settled: self.settled.load(Ordering::Relaxed),
+                unanswered,
+                draining,
+                awaited: self.awaited_and_one.load(Ordering::Relaxed).checked_sub(1),
+            },
         }
     }
 

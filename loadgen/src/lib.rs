@@ -2,7 +2,7 @@
 //!
 //! The binary is a thin shell around this library, so that tests and later commands can use the
 //! parts. Data flows one way: `cli` makes a [`config::Config`]; `run` starts a thread per core;
-//! each thread's `worker` (or `storm`) drives `client`s by the `plan` and fills a
+//! each thread's `worker` (or `storm`, or `fanout`) drives `client`s by the `plan` and fills a
 //! [`tally::Sheet`]; `model` adds the sheets up and has `verdict` judge them; `report` prints.
 
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod conformance;
 pub mod establish;
+pub mod fanout;
 pub mod figures;
 pub mod gauges;
 pub mod host;

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::{Config, Mode};
+use crate::fanout::figures::{Fanout, deliveries, figures};
+use crate::fanout::rules::FanoutEvidence;
 use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, Server, Settings};
 use crate::host::{CpuUse, Memory, ThreadTime};
 use crate::payload::Verify;
+use crate::plan::Window;
 use crate::tally::{Latency, Sheet};
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
@@ -41,6 +44,8 @@ pub struct Measured {
     pub is_interrupted: bool,
     /// Remarks of the run itself, such as limits that were raised or cut.
     pub notes: Vec<String>,
+    /// The window, once it was announced; shorter than asked when interrupted.
+    pub window: Option<Window>,
 }
 
 /// A judged run.
@@ -89,6 +94,9 @@ pub struct Report {
     pub generator: Generator,
     /// What was asked for.
     pub config: Settings,
+    /// What only a fan-out reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fanout: Option<Fanout>,
     /// Stopped by a signal.
     pub interrupted: bool,
     /// Exit code of the program.
@@ -100,11 +108,13 @@ impl Report {
     pub fn new(config: &Config, measured: &Measured) -> Report {
         let tally = &measured.sheet.tally;
         let seconds = measured.measured_ns as f64 / 1e9;
-        let done = tally.received_measured;
-        let per_second = if seconds > 0.0 {
-            done as f64 / seconds
-        } else {
-            0.0
+        let done = done(measured);
+        let fanout = figures(config, measured);
+        let per_second = match &fanout {
+            // The rate that was asked for is that of messages; each has many deliveries.
+            Some(fanout) => fanout.published_per_second,
+            None if seconds > 0.0 => done as f64 / seconds,
+            None => 0.0,
         };
         let response = measured.sheet.response();
         let service = if config.is_open_loop() {
@@ -112,7 +122,7 @@ impl Report {
         } else {
             &response
         };
-        let evidence = evidence(config, measured, per_second, &response);
+        let evidence = evidence(config, measured, per_second, &response, fanout.as_ref());
         let judgement = judge(&evidence);
         let is_storm = config.mode == Mode::Storm;
         Report {
@@ -136,7 +146,7 @@ impl Report {
             messages_per_second: per_second,
             target_per_second: config.rate,
             limiter: judgement.limiter,
-            messages: messages(measured),
+            messages: messages(measured, fanout.as_ref()),
             latency_ns: Latencies {
                 service: Percentiles::of(service),
                 connect: Percentiles::of(&measured.sheet.connect),
@@ -167,6 +177,7 @@ impl Report {
             server: server(config, measured),
             generator: generator(measured, done),
             config: settings(config),
+            fanout,
             interrupted: measured.is_interrupted,
             exit_code: exit_code(&evidence, judgement.verdict),
         }
@@ -184,8 +195,49 @@ fn largest_share(measured: &Measured, read: fn(&ThreadTime) -> u64) -> Option<f6
     )
 }
 
-fn evidence(config: &Config, measured: &Measured, per_second: f64, response: &Latency) -> Evidence {
+/// What was done in the measured window: replies, storm cycles, or deliveries.
+fn done(measured: &Measured) -> u64 {
+    match &measured.sheet.fanout {
+        Some(_) => deliveries(&measured.sheet),
+        None => measured.sheet.tally.received_measured,
+    }
+}
+
+fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
+    let mut evidence = FanoutEvidence {
+        has_notices: fanout.settings.dialect.starts_with("fanwire"),
+        unconfirmed: fanout.unconfirmed,
+        unanswered: fanout.unanswered,
+        refused: fanout.refused,
+        unsent: measured.sheet.tally.unsent,
+        unsolicited: measured.sheet.tally.unsolicited,
+        ..FanoutEvidence::default()
+    };
+    for class in &fanout.classes {
+        match class.class {
+            "slow" | "stalled" => evidence.lagging.add(&class.ledger),
+            _ => evidence.healthy.add(&class.ledger),
+        }
+    }
+    evidence
+}
+
+fn evidence(
+    config: &Config,
+    measured: &Measured,
+    per_second: f64,
+    response: &Latency,
+    fanout: Option<&Fanout>,
+) -> Evidence {
     let tally = &measured.sheet.tally;
+    // A server may close readers that do not read: that is no connection lost.
+    let given_up: u64 = fanout.map_or(0, |fanout| {
+        let lagging = fanout
+            .classes
+            .iter()
+            .filter(|class| matches!(class.class, "slow" | "stalled"));
+        lagging.map(|class| class.ended).sum()
+    });
     let halves = &measured.sheet.response_halves;
     let is_storm = config.mode == Mode::Storm;
     let concurrency = f64::from(config.connections) * f64::from(config.in_flight);
@@ -200,10 +252,10 @@ fn evidence(config: &Config, measured: &Measured, per_second: f64, response: &La
         } else {
             tally.upgraded
         },
-        alive: tally.alive,
+        alive: tally.alive + given_up,
         stalled: tally.stalled,
         sent: tally.sent,
-        received: tally.received,
+        received: fanout.map_or(tally.received, |fanout| fanout.ledger.delivered),
         lost: tally.lost,
         in_flight: tally.in_flight,
         unsent: tally.unsent,
@@ -232,10 +284,32 @@ fn evidence(config: &Config, measured: &Measured, per_second: f64, response: &La
             .then(|| (concurrency - per_second * response.mean() / 1e9).abs() / concurrency),
         clock_source: measured.clock_source.clone(),
         is_interrupted: measured.is_interrupted,
+        fanout: fanout.map(|fanout| fanout_evidence(measured, fanout)),
     }
 }
 
-fn messages(measured: &Measured) -> Messages {
+/// Of a fan-out: copies, with messages only in `sent`.
+fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
+    let ledger = &fanout.ledger;
+    Messages {
+        sent: fanout.published,
+        received: ledger.delivered,
+        lost: u64::try_from(ledger.missing).unwrap_or(0),
+        in_flight: ledger.in_flight,
+        unsent: measured.sheet.tally.unsent,
+        duplicates: ledger.duplicates,
+        reordered: ledger.reordered,
+        corrupt: ledger.torn,
+        unsolicited: ledger.foreign + ledger.strangers,
+        adds_up: ledger.adds_up,
+        payload_bytes_received: fanout.payload_bytes,
+    }
+}
+
+fn messages(measured: &Measured, fanout: Option<&Fanout>) -> Messages {
+    if let Some(fanout) = fanout {
+        return copies(measured, fanout);
+    }
     let tally = &measured.sheet.tally;
     Messages {
         sent: tally.sent,
@@ -255,7 +329,7 @@ fn messages(measured: &Measured) -> Messages {
 fn server(config: &Config, measured: &Measured) -> Option<Server> {
     let pid = config.server_pid?;
     let cpu = measured.server_cpu;
-    let done = measured.sheet.tally.received_measured;
+    let done = done(measured);
     let memory = measured.server_memory;
     let per_connection = |read: fn(&Memory) -> u64| {
         let [before, open] = memory?;
@@ -342,7 +416,7 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
                 .into(),
         );
     }
-    if config.mode != Mode::Idle && config.verify != Verify::Full {
+    if matches!(config.mode, Mode::Echo | Mode::Storm) && config.verify != Verify::Full {
         notes.push("replies were not checked byte by byte (--verify)".into());
     }
     if config.server_pid.is_some() && measured.server_cpu.is_none() && config.mode != Mode::Idle {

@@ -1,22 +1,24 @@
-//! Opening this thread's share of the connections and handing them to the worker.
+//! Opening this thread's share of the connections and handing them to the data loop.
 //!
 //! Owns pacing (`--connect-rate`), how many are being opened at once, and giving up when the
-//! server lets nobody in. Runs as establishment tasks beside the data loop.
+//! server lets nobody in. Runs as establishment tasks beside the data loop. What is opened is a
+//! [`Share`]; who takes it is anything that [`Opens`].
 
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanwire_reactor::Handle;
-use fanwire_reactor::establish::sleep_ms;
+use fanwire_reactor::establish::{Stream, sleep_ms};
 use fanwire_reactor::host::monotonic_ns;
+use fanwire_reactor::{Application, Handle};
 
 use crate::config::Config;
 use crate::establish::{Greeting, OpenFailure, Way, open};
 use crate::gauges::Gauges;
 use crate::plan::{Schedule, share};
-use crate::worker::{Upgraded, Worker};
+use crate::tally::Sheet;
+use crate::worker::Upgraded;
 
 /// Openings in progress at once per thread: enough to keep a server busy, few enough for a listen
 /// queue of 128 not to overflow (a lost SYN costs a second).
@@ -29,16 +31,52 @@ const HOPELESS_AFTER: u32 = 64;
 /// An interruption is noticed after this long, however far away the next turn is.
 const GIVE_UP_CHECK_MS: u64 = 50;
 
+/// An application whose connections are opened here.
+pub trait Opens: Application<Adopted = Upgraded> {
+    /// Counters and histograms of the thread.
+    fn sheet_mut(&mut self) -> &mut Sheet;
+
+    /// Sixteen bytes for `Sec-WebSocket-Key`.
+    fn nonce(&mut self) -> [u8; 16];
+
+    /// Opening is over: `done` is to be called as soon as all `opened` connections have been
+    /// adopted, which for the last of them is some turns after their handshake.
+    fn opening_ended(&mut self, opened: usize, done: Box<dyn FnOnce()>);
+}
+
+/// What one thread opens.
+pub struct Share {
+    /// How many connections.
+    pub count: u32,
+    /// The number in the whole run of this thread's n-th.
+    pub number: Box<dyn Fn(u32) -> u32>,
+    /// The opening handshake of a connection, by its number.
+    pub greeting: Box<dyn Fn(u32) -> Rc<Greeting>>,
+    /// What is done to a socket before its first message is received, by its number.
+    pub prepare: Box<dyn Fn(u32, &Stream)>,
+}
+
+impl Share {
+    /// An even share of connections that are all alike.
+    pub fn even(config: &Config, thread: usize) -> Share {
+        let (count, first) = share(config.connections, thread, config.threads);
+        let greeting = Rc::new(Greeting::of(config));
+        Share {
+            count,
+            number: Box::new(move |index| first + index),
+            greeting: Box::new(move |_| Rc::clone(&greeting)),
+            prepare: Box::new(|_, _| {}),
+        }
+    }
+}
+
 /// What the opening tasks of a thread share.
-struct Opening {
+struct Opening<A: Opens> {
     config: Arc<Config>,
-    greeting: Greeting,
+    share: Share,
     gauges: Arc<Gauges>,
-    handle: Handle<Worker>,
+    handle: Handle<A>,
     begun_ns: u64,
-    /// Number of this thread's first connection in the whole run.
-    first: u32,
-    count: u32,
     next: Cell<u32>,
     failed: Cell<u32>,
     opened: Cell<u32>,
@@ -47,14 +85,15 @@ struct Opening {
 }
 
 /// Opens this thread's connections; `done` is called once, when all of them are in the data loop.
-pub fn start(
+pub fn start<A: Opens>(
     config: &Arc<Config>,
     thread: usize,
+    share: Share,
     gauges: &Arc<Gauges>,
-    handle: Handle<Worker>,
+    handle: Handle<A>,
     done: impl FnOnce() + 'static,
 ) {
-    let (count, first) = share(config.connections, thread, config.threads);
+    let count = share.count;
     let at_once = if config.connect_rate.is_some() {
         AT_ONCE_PACED
     } else {
@@ -63,18 +102,16 @@ pub fn start(
     let tasks = at_once.min(count).max(1);
     let opening = Rc::new(Opening {
         config: Arc::clone(config),
-        greeting: Greeting::of(config),
+        share,
         gauges: Arc::clone(gauges),
         begun_ns: monotonic_ns(),
-        first,
-        count,
         next: Cell::new(0),
         failed: Cell::new(0),
         opened: Cell::new(0),
         active: Cell::new(tasks),
         handle: handle.clone(),
     });
-    handle.with(|worker, _| worker.desk_mut().sheet.tally.asked = u64::from(count));
+    handle.with(|application, _| application.sheet_mut().tally.asked = u64::from(count));
     let done = Rc::new(Cell::new(Some(done)));
     let schedule = config
         .connect_rate
@@ -90,7 +127,7 @@ pub fn start(
                     let opened = opening.opened.get() as usize;
                     opening
                         .handle
-                        .with(|worker, _| worker.opening_ended(opened, done));
+                        .with(|application, _| application.opening_ended(opened, Box::new(done)));
                 }
             }
         });
@@ -103,11 +140,11 @@ pub fn source_of(config: &Config, number: u32) -> Option<IpAddr> {
     config.sources.get(index).copied()
 }
 
-impl Opening {
+impl<A: Opens> Opening<A> {
     async fn run_task(&self, schedule: Option<&Schedule>) {
         loop {
             let number = self.next.get();
-            if number >= self.count || self.is_hopeless() || self.gauges.has_given_up() {
+            if number >= self.share.count || self.is_hopeless() || self.gauges.has_given_up() {
                 return;
             }
             self.next.set(number + 1);
@@ -117,19 +154,21 @@ impl Opening {
                     return;
                 }
             }
-            let nonce = self.handle.with(|worker, _| worker.desk_mut().nonce());
-            let number = self.first + number;
+            let nonce = self.handle.with(|application, _| application.nonce());
+            let number = (self.share.number)(number);
+            let greeting = (self.share.greeting)(number);
             let way = Way {
                 address: self.config.address,
-                greeting: &self.greeting,
+                greeting: &greeting,
                 timeout_ms: self.config.connect_timeout_ms,
             };
             match open(&way, source_of(&self.config, number), nonce).await {
                 Ok(opened) => {
                     self.opened.set(self.opened.get() + 1);
                     self.gauges.count_opened();
-                    self.handle.with(|worker, _| {
-                        let sheet = &mut worker.desk_mut().sheet;
+                    (self.share.prepare)(number, &opened.stream);
+                    self.handle.with(|application, _| {
+                        let sheet = application.sheet_mut();
                         sheet.tally.open += 1;
                         sheet.tally.upgraded += 1;
                         sheet.connect.record(opened.connect_ns);
@@ -167,8 +206,8 @@ impl Opening {
     fn count_failure(&self, failure: OpenFailure) {
         self.failed.set(self.failed.get() + 1);
         self.gauges.count_failure();
-        self.handle.with(|worker, _| {
-            let sheet = &mut worker.desk_mut().sheet;
+        self.handle.with(|application, _| {
+            let sheet = application.sheet_mut();
             if let Some(connect_ns) = failure.connect_ns {
                 sheet.tally.open += 1;
                 sheet.connect.record(connect_ns);
@@ -179,7 +218,7 @@ impl Opening {
 
     fn count_unattempted(&self) {
         let attempted = self.opened.get() + self.failed.get();
-        let unattempted = self.count.saturating_sub(attempted);
+        let unattempted = self.share.count.saturating_sub(attempted);
         if unattempted == 0 {
             return;
         }
@@ -188,8 +227,8 @@ impl Opening {
         } else {
             "the run was stopped".to_owned()
         };
-        self.handle.with(|worker, _| {
-            let tally = &mut worker.desk_mut().sheet.tally;
+        self.handle.with(|application, _| {
+            let tally = &mut application.sheet_mut().tally;
             let detail = format!("connections were not tried any more: {cause}");
             tally.fail_many("not_attempted", u64::from(unattempted), || detail);
         });

@@ -15,6 +15,7 @@ pub struct Progress {
     is_shown: bool,
     last: Instant,
     last_received: u64,
+    last_sent: u64,
     has_line: bool,
 }
 
@@ -25,6 +26,7 @@ impl Progress {
             is_shown,
             last: Instant::now(),
             last_received: 0,
+            last_sent: 0,
             has_line: false,
         }
     }
@@ -40,12 +42,37 @@ impl Progress {
         }
     }
 
+    /// While subscriptions are being confirmed.
+    pub fn preparing(&mut self, awaited: Option<u64>) {
+        if self.is_due().is_some() {
+            let awaited = awaited.map_or_else(|| "some".to_owned(), format_count);
+            self.line(&format!("subscribing {awaited} not confirmed yet"));
+        }
+    }
+
     /// While load runs.
     pub fn running(&mut self, mode: Mode, reading: Reading, left_ns: u64) {
         let Some(elapsed) = self.is_due() else { return };
         let done = reading.received.saturating_sub(self.last_received);
         self.last_received = reading.received;
-        let rate = format_count((done as f64 / elapsed.as_secs_f64()).round() as u64);
+        let per_second =
+            |count: u64| format_count((count as f64 / elapsed.as_secs_f64()).round() as u64);
+        let rate = per_second(done);
+        if mode == Mode::Fanout {
+            let sent = reading.fanout.sent.saturating_sub(self.last_sent);
+            self.last_sent = reading.fanout.sent;
+            let sent = per_second(sent);
+            let behind = reading.fanout.owed.saturating_sub(reading.fanout.settled);
+            self.line(&format!(
+                "fanout     {sent}/s published · {rate}/s delivered · {} under way · {} open · \
+                 {} failed · {} s left",
+                format_count(behind),
+                format_count(reading.open),
+                format_count(reading.failed),
+                format_count(left_ns / 1_000_000_000),
+            ));
+            return;
+        }
         self.line(&format!(
             "{:<10} {rate}/s · {} open · {} failed · {} s left",
             mode.as_str(),

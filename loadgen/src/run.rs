@@ -15,10 +15,13 @@ use fanwire_reactor::host::{clock_source, local_ports, monotonic_ns, raise_fd_li
 use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, mailbox};
 
 use crate::config::{Config, Mode};
-use crate::gauges::{Gauges, Reading};
+use crate::fanout::layout::Layout;
+use crate::fanout::worker::{FanoutWorker, publisher_connections};
+use crate::fanout::{self, churn};
+use crate::gauges::{FanoutShown, Gauges, Reading};
 use crate::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
 use crate::model::{Measured, Report};
-use crate::opening;
+use crate::opening::{self, Share};
 use crate::plan::Window;
 use crate::progress::Progress;
 use crate::storm::Storm;
@@ -29,6 +32,8 @@ use crate::worker::{Command, Worker};
 const LEAD_NS: u64 = 20_000_000;
 /// How often the main thread looks up: signals, threads that ended early, progress.
 const LOOK_MS: u64 = 20;
+/// A fan-out that delivered nothing for so long has nothing more to deliver.
+const QUIET: Duration = Duration::from_millis(1_500);
 /// What a thread may take for counting and closing beyond the drain before it is given up.
 const PATIENCE_MS: u64 = 10_000;
 /// Descriptors a thread needs beside its connections: rings, doorbells, openings in progress.
@@ -106,7 +111,7 @@ fn preflight(config: &Config) -> Result<Vec<String>, String> {
     {
         return Err(format!("--server-pid {pid}: there is no such process"));
     }
-    let needed = u64::from(config.connections) + FDS_PER_THREAD * config.threads as u64 + 16;
+    let needed = u64::from(all_connections(config)) + FDS_PER_THREAD * config.threads as u64 + 16;
     if let Some(limit) = raise_fd_limit().soft
         && limit < needed
     {
@@ -131,6 +136,15 @@ fn preflight(config: &Config) -> Result<Vec<String>, String> {
         }
     }
     Ok(notes)
+}
+
+/// Subscribers and publishers of a fan-out; of the other commands what was asked for.
+fn all_connections(config: &Config) -> u32 {
+    let publishers = config.fanout.as_ref().map_or(0, |options| {
+        let layout = Layout::new(options, 0, config.seed);
+        publisher_connections(options, &layout, 0, 1).0
+    });
+    config.connections + publishers
 }
 
 fn start(config: &Arc<Config>, is_interrupted: Arc<AtomicBool>) -> Result<Run, String> {
@@ -185,6 +199,7 @@ impl Place {
         match self.config.mode {
             Mode::Storm => self.run_storm(mail),
             Mode::Echo | Mode::Idle => self.run_worker(mail),
+            Mode::Fanout => self.run_fanout(mail),
         }
     }
 
@@ -225,7 +240,37 @@ impl Place {
         let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), sheets);
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
-            opening::start(&config, thread, &gauges, handle, done);
+            let share = Share::even(&config, thread);
+            opening::start(&config, thread, share, &gauges, handle, done);
+        });
+    }
+
+    fn run_fanout(self, mail: MailReceiver<Command>) {
+        let Some(core) = self.build(mail) else { return };
+        let Place {
+            config,
+            thread,
+            gauges,
+            notices,
+            sheets,
+        } = self;
+        let Some(options) = config.fanout.clone() else {
+            return;
+        };
+        let layout = Arc::new(Layout::new(&options, config.connections, config.seed));
+        let worker = FanoutWorker::new(
+            Arc::clone(&config),
+            &options,
+            &layout,
+            thread,
+            Arc::clone(&gauges),
+            sheets,
+        );
+        core.run(worker, async move |handle| {
+            let done = move || drop(notices.send(Notice::Opened));
+            let share = fanout::opening::share(&config, &options, &layout, thread);
+            churn::start(&config, &options, &layout, &handle);
+            opening::start(&config, thread, share, &gauges, handle, done);
         });
     }
 
@@ -290,13 +335,20 @@ impl Run {
     }
 
     fn reading(&self) -> Reading {
-        let mut sum = Reading::default();
+        let mut sum = Reading {
+            fanout: FanoutShown {
+                awaited: Some(0),
+                ..FanoutShown::default()
+            },
+            ..Reading::default()
+        };
         for crew in &self.crew {
             let reading = crew.gauges.read();
             sum.received += reading.received;
             sum.open += reading.open;
             sum.opened += reading.opened;
             sum.failed += reading.failed;
+            sum.fanout.add(&reading.fanout);
         }
         sum
     }
@@ -320,7 +372,7 @@ impl Run {
                 self.crew.iter().for_each(|crew| crew.gauges.give_up());
             }
             self.progress
-                .opening(self.reading(), self.config.connections);
+                .opening(self.reading(), all_connections(&self.config));
         }
         Ok(())
     }
@@ -335,7 +387,11 @@ impl Run {
         if is_hopeless || self.is_interrupted() {
             self.measured.is_interrupted = self.is_interrupted();
             self.command(Command::Stop);
+            self.command(Command::Account);
             return;
+        }
+        if self.config.mode == Mode::Fanout {
+            self.confirm_subscriptions();
         }
         let start_ns = monotonic_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.config.warmup_ns;
@@ -345,6 +401,7 @@ impl Run {
             measure_from_ns,
             until_ns,
         };
+        self.measured.window = Some(window);
         self.command(Command::Begin(window));
         let is_whole = self.wait_until(measure_from_ns, until_ns);
         let begin = self.edge();
@@ -363,8 +420,55 @@ impl Run {
         } else {
             self.command(Command::Stop);
             self.measured.measured_ns = end.at_ns.saturating_sub(measure_from_ns);
+            self.measured.window = Some(Window {
+                until_ns: end.at_ns,
+                ..window
+            });
         }
         self.compare(&begin, &end);
+        if self.config.mode == Mode::Fanout {
+            self.await_copies();
+            self.command(Command::Account);
+        }
+    }
+
+    /// Waits until every subscription of an open connection is in force, for as long as a
+    /// connection may take.
+    fn confirm_subscriptions(&mut self) {
+        self.command(Command::Prepare);
+        let patience = Duration::from_millis(self.config.connect_timeout_ms);
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && !self.is_interrupted() && !self.has_dead_thread() {
+            let awaited = self.reading().fanout.awaited;
+            if awaited == Some(0) {
+                break;
+            }
+            self.progress.preparing(awaited);
+            std::thread::sleep(Duration::from_millis(LOOK_MS));
+        }
+    }
+
+    /// Waits until everything that was published has arrived where it should, or nothing moves any
+    /// more, or the drain is over.
+    fn await_copies(&mut self) {
+        let deadline = Instant::now() + Duration::from_millis(self.config.drain_ms);
+        let (mut last, mut moved_at) = (u64::MAX, Instant::now());
+        while Instant::now() < deadline && !self.has_dead_thread() {
+            let reading = self.reading();
+            let shown = reading.fanout;
+            let is_published = shown.draining == self.crew.len() as u64 && shown.unanswered == 0;
+            if is_published && shown.settled >= shown.owed {
+                return;
+            }
+            let now = Instant::now();
+            if reading.received + shown.settled != last {
+                (last, moved_at) = (reading.received + shown.settled, now);
+            } else if now.duration_since(moved_at) >= QUIET {
+                return;
+            }
+            self.progress.running(Mode::Fanout, reading, 0);
+            std::thread::sleep(Duration::from_millis(LOOK_MS));
+        }
     }
 
     fn command(&mut self, command: Command) {

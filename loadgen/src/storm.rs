@@ -423,6 +423,7 @@ impl Application for Storm {
     fn on_mail(&mut self, io: &mut Io, mail: Command) {
         match mail {
             Command::Begin(window) => self.begin(io, window),
+            Command::Prepare | Command::Account => {}
             Command::Stop => {
                 let now_ns = io.read_clock_ns();
                 if let Some(window) = &mut self.shared.desk.borrow_mut().window {

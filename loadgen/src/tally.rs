@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::fanout::sheet::FanoutSheet;
+
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 /// Three significant digits: a printed percentile is at most 0.1 % off.
@@ -236,6 +238,8 @@ pub struct Sheet {
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
     pub first_message: Latency,
+    /// What only a fan-out counts.
+    pub fanout: Option<Box<FanoutSheet>>,
 }
 
 impl Sheet {
@@ -250,6 +254,11 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        match (&mut self.fanout, &other.fanout) {
+            (Some(mine), Some(theirs)) => mine.add(theirs),
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
+        }
     }
 
     /// Response latency of the whole measured window.

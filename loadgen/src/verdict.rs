@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::config::Mode;
+use crate::fanout::rules::{self, FanoutEvidence};
 use crate::quantity::{format_count, format_ns};
 
 /// The first word of every report.
@@ -125,6 +126,8 @@ pub struct Evidence {
     pub clock_source: Option<String>,
     /// Stopped by a signal before the end.
     pub is_interrupted: bool,
+    /// In a fan-out, in place of what is known of replies.
+    pub fanout: Option<FanoutEvidence>,
 }
 
 /// A verdict and the sentences behind it.
@@ -143,7 +146,10 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let mut reasons = Vec::new();
     let limiter = limiter(evidence);
     connection_rules(evidence, &mut reasons);
-    integrity_rules(evidence, &mut reasons);
+    match &evidence.fanout {
+        Some(fanout) => rules::judge(fanout, evidence.drain_ns, &mut reasons),
+        None => integrity_rules(evidence, &mut reasons),
+    }
     generator_rules(evidence, limiter, &mut reasons);
     if evidence.mode != Mode::Idle {
         interference_rules(evidence, &mut reasons);
@@ -182,7 +188,8 @@ fn limiter(evidence: &Evidence) -> Limiter {
     }
 }
 
-type Reasons = Vec<(Verdict, String)>;
+/// Sentences with their weight.
+pub type Reasons = Vec<(Verdict, String)>;
 
 fn connection_rules(evidence: &Evidence, reasons: &mut Reasons) {
     let failed = evidence.asked.saturating_sub(evidence.upgraded);

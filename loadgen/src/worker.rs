@@ -17,6 +17,7 @@ use fanwire_reactor::{Application, Cause, Io, Token};
 use crate::client::{Client, Desk, Standing};
 use crate::config::{Config, Mode};
 use crate::gauges::Gauges;
+use crate::opening::Opens;
 use crate::outstanding::Stamps;
 use crate::payload::Codec;
 use crate::plan::{Schedule, Window, permutation};
@@ -28,8 +29,12 @@ use crate::tally::Sheet;
 pub enum Command {
     /// All threads have opened what they could: the load begins.
     Begin(Window),
+    /// Fan-out: all connections are open; subscriptions are to be confirmed.
+    Prepare,
     /// The run ends now.
     Stop,
+    /// Fan-out: nothing more is to be expected; the sheet is wanted.
+    Account,
 }
 
 /// A connection whose opening handshake is complete.
@@ -123,13 +128,6 @@ impl Worker {
         }
     }
 
-    /// Opening is over: `done` is called as soon as all `opened` connections have been adopted,
-    /// which for the last of them is some turns after their handshake.
-    pub fn opening_ended(&mut self, opened: usize, done: impl FnOnce() + 'static) {
-        self.awaiting_adoptions = Some((opened, Box::new(done)));
-        self.check_adoptions();
-    }
-
     fn check_adoptions(&mut self) {
         let adopted = self.positions.len();
         if let Some((_, done)) = self
@@ -138,11 +136,6 @@ impl Worker {
         {
             done();
         }
-    }
-
-    /// For opening tasks: counters, histograms, nonces.
-    pub fn desk_mut(&mut self) -> &mut Desk {
-        &mut self.desk
     }
 
     fn begin(&mut self, io: &mut Io, window: Window) {
@@ -158,7 +151,7 @@ impl Worker {
                 self.schedule = Some(Schedule::new(window.start_ns, rate, thread, config.threads));
             }
             (Mode::Echo, None) => self.awaits_start = true,
-            (Mode::Idle | Mode::Storm, _) => {}
+            (Mode::Idle | Mode::Storm | Mode::Fanout, _) => {}
         }
         self.set_next_alarm(io);
     }
@@ -392,6 +385,21 @@ pub fn desk_of(config: &Config, thread: usize) -> Desk {
     Desk::new(codec, config.verify, config.is_open_loop(), seed)
 }
 
+impl Opens for Worker {
+    fn sheet_mut(&mut self) -> &mut Sheet {
+        &mut self.desk.sheet
+    }
+
+    fn nonce(&mut self) -> [u8; 16] {
+        self.desk.nonce()
+    }
+
+    fn opening_ended(&mut self, opened: usize, done: Box<dyn FnOnce()>) {
+        self.awaiting_adoptions = Some((opened, done));
+        self.check_adoptions();
+    }
+}
+
 impl Application for Worker {
     type Mail = Command;
     type Adopted = Upgraded;
@@ -442,6 +450,7 @@ impl Application for Worker {
         match mail {
             Command::Begin(window) => self.begin(io, window),
             Command::Stop => self.end(io),
+            Command::Prepare | Command::Account => {}
         }
     }
 

@@ -34,6 +34,7 @@ fn clean() -> Evidence {
         little_residual: Some(0.001),
         clock_source: Some("tsc".into()),
         is_interrupted: false,
+        fanout: None,
     }
 }
 

@@ -1,4 +1,5 @@
 //! Writers. All of them print one [`crate::model::Report`] and compute nothing.
 
+pub mod fanout;
 pub mod json;
 pub mod terminal;

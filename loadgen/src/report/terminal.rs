@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
+use crate::report::fanout;
 use crate::verdict::Limiter;
 
 /// Renders the whole report, with a final newline.
@@ -14,8 +15,14 @@ use crate::verdict::Limiter;
 pub fn render(report: &Report) -> Result<String, fmt::Error> {
     let mut out = String::new();
     head(report, &mut out)?;
+    if let Some(figures) = &report.fanout {
+        fanout::head(report, figures, &mut out)?;
+    }
     latencies(report, &mut out)?;
-    integrity(report, &mut out)?;
+    match &report.fanout {
+        Some(figures) => fanout::integrity(figures, &mut out)?,
+        None => integrity(report, &mut out)?,
+    }
     efficiency(report, &mut out)?;
     for (kind, count) in &report.errors {
         let example = report.error_examples.get(kind).map_or("", String::as_str);
@@ -113,7 +120,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     } else {
         format!(" / {} alive at end", format_count(connections.alive))
     };
-    let served = if report.mode == "idle" {
+    let served = if matches!(report.mode, "idle" | "fanout") {
         String::new()
     } else {
         format!(" / {} served", format_count(connections.served))
@@ -127,7 +134,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     )
 }
 
-fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fmt::Result {
+pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fmt::Result {
     write!(out, "  {name:<22}")?;
     let cells = [
         ("p50", percentiles.p50),
@@ -163,6 +170,10 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     let mut shown = Vec::new();
     match (report.mode, report.loop_model) {
         ("idle", _) => {}
+        ("fanout", _) => {
+            shown.push(("delivery (intended)", &latency.response));
+            shown.push(("service  (actual)", &latency.service));
+        }
         (_, "open") => {
             shown.push(("response (intended)", &latency.response));
             shown.push(("service  (actual)", &latency.service));
@@ -173,6 +184,9 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     shown.push(("upgrade", &latency.upgrade));
     if let Some(first_message) = &latency.first_message {
         shown.push(("first message", first_message));
+    }
+    if let Some(figures) = &report.fanout {
+        fanout::rows(figures, out)?;
     }
     let mut is_marked = false;
     for (name, percentiles) in shown {
@@ -217,21 +231,21 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
 
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
-    let noun = if report.mode == "storm" {
-        "connection"
-    } else {
-        "message"
+    let (one, many) = match report.mode {
+        "storm" => ("connection", "connections"),
+        "fanout" => ("delivery", "deliveries"),
+        _ => ("message", "messages"),
     };
     if let Some(server) = &report.server {
         if let Some(ns) = server.cpu_ns_per_message {
             parts.push(format!(
-                "server {} CPU per {noun}",
+                "server {} CPU per {one}",
                 format_ns(ns.round() as u64)
             ));
         }
         if let Some(rate) = server.messages_per_cpu_second.filter(|rate| *rate > 0.0) {
             parts.push(format!(
-                "{} {noun}s per server CPU-second",
+                "{} {many} per server CPU-second",
                 format_count(rate as u64)
             ));
         }
@@ -249,7 +263,7 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     }
     if let Some(ns) = report.generator.cpu_ns_per_message {
         parts.push(format!(
-            "generator {} CPU per {noun}",
+            "generator {} CPU per {one}",
             format_ns(ns.round() as u64)
         ));
     }

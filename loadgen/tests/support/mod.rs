@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
+pub mod hub;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

@@ -1,0 +1,322 @@
+//! The account of one subscriber: what it is owed, what it got, and in which order.
+//!
+//! A subscriber has a lane for each of its topics and, in each lane, the next sequence of every
+//! stream of the topic: order is total, so that is all there is to remember. Pure over payloads.
+
+use crate::fanout::cursor::{Announced, Cursor, Fault, Placed};
+use crate::fanout::layout::{Class, Layout};
+use crate::fanout::stamp::{Codec, Read, Stamp};
+
+/// Holes that are remembered, so that a late copy is told from a repeated one. When there are
+/// more the oldest is forgotten, and a copy that is that late counts as a duplicate.
+const HOLES_MAX: usize = 64;
+
+/// What copies turned out to be, of all subscribers of a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// First copies of messages, whole and unchanged.
+    pub delivered: u64,
+    /// Those that arrived in the measured window.
+    pub delivered_measured: u64,
+    /// Copies that had arrived before.
+    pub duplicates: u64,
+    /// Copies that arrived after a younger message. Part of `delivered`.
+    pub reordered: u64,
+    /// Copies of topics that were not subscribed to, or under another topic's name.
+    pub foreign: u64,
+    /// Copies that were cut, mixed or changed.
+    pub torn: u64,
+    /// Messages that this run did not publish.
+    pub strangers: u64,
+    /// Copies that a snapshot brought again.
+    pub repeated: u64,
+    /// Breaches of the numbering (fanwire dialects).
+    pub faults: u64,
+    /// What the server said it left out (fanwire dialects).
+    pub announced: Announced,
+    /// Payload bytes of all copies.
+    pub payload_bytes: u64,
+}
+
+impl Counts {
+    /// Adds the counts of others.
+    pub fn add(&mut self, other: &Counts) {
+        let Counts {
+            delivered,
+            delivered_measured,
+            duplicates,
+            reordered,
+            foreign,
+            torn,
+            strangers,
+            repeated,
+            faults,
+            announced:
+                Announced {
+                    gap,
+                    conflated,
+                    unrecovered,
+                },
+            payload_bytes,
+        } = other;
+        self.delivered += delivered;
+        self.delivered_measured += delivered_measured;
+        self.duplicates += duplicates;
+        self.reordered += reordered;
+        self.foreign += foreign;
+        self.torn += torn;
+        self.strangers += strangers;
+        self.repeated += repeated;
+        self.faults += faults;
+        self.announced.gap += gap;
+        self.announced.conflated += conflated;
+        self.announced.unrecovered += unrecovered;
+        self.payload_bytes += payload_bytes;
+    }
+}
+
+/// One subscription.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// The topic.
+    pub topic: u32,
+    /// Its first stream's place in `nexts`.
+    first: u32,
+    /// The subscription is known to be in force.
+    pub is_ready: bool,
+    /// The server's number of the topic (binary dialect).
+    pub alias: u32,
+    /// The topic's epoch, by its place in the thread's list of epochs.
+    pub epoch: u32,
+    /// Place in the server's numbers.
+    pub cursor: Cursor,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    place: u32,
+    from: u64,
+    to: u64,
+}
+
+/// What became of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A first copy, to be timed.
+    Delivered(Stamp),
+    /// A probe; true when it is the first one of its lane.
+    Probe(bool),
+    /// Counted, not timed.
+    Other,
+    /// Counted, and a breach of the numbering.
+    Fault(Fault),
+}
+
+/// The account of one subscriber.
+#[derive(Clone, Debug)]
+pub struct Books {
+    /// How it reads.
+    pub class: Class,
+    lanes: Box<[Lane]>,
+    nexts: Box<[u64]>,
+    holes: Vec<Hole>,
+}
+
+impl Books {
+    /// The account of subscriber `number`.
+    pub fn new(layout: &Layout, number: u32) -> Books {
+        let mut first = 0;
+        let lanes = layout
+            .topics_of(number)
+            .into_iter()
+            .map(|topic| {
+                let lane = Lane {
+                    topic,
+                    first,
+                    is_ready: false,
+                    alias: 0,
+                    epoch: 0,
+                    cursor: Cursor::default(),
+                };
+                first += layout.stream_count(topic);
+                lane
+            })
+            .collect();
+        Books {
+            class: layout.class_of(number),
+            lanes,
+            nexts: vec![0; first as usize].into(),
+            holes: Vec::new(),
+        }
+    }
+
+    /// All subscriptions, by topic.
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// All subscriptions, to change them.
+    pub fn lanes_mut(&mut self) -> &mut [Lane] {
+        &mut self.lanes
+    }
+
+    /// The lane of a topic.
+    pub fn lane_of(&self, topic: u32) -> Option<usize> {
+        self.lanes
+            .binary_search_by_key(&topic, |lane| lane.topic)
+            .ok()
+    }
+
+    /// Calls `visit` with every stream and the next sequence expected of it.
+    pub fn each_stream(&self, layout: &Layout, mut visit: impl FnMut(u32, u64)) {
+        for lane in &self.lanes {
+            for (place, stream) in layout.streams_of(lane.topic).enumerate() {
+                let next = self.nexts.get(lane.first as usize + place);
+                visit(stream, next.copied().unwrap_or(0));
+            }
+        }
+    }
+
+    /// Takes a copy that comes without a number of the server.
+    pub fn take_bare(
+        &mut self,
+        layout: &Layout,
+        codec: &Codec,
+        payload: &[u8],
+        counts: &mut Counts,
+    ) -> Taken {
+        counts.payload_bytes += payload.len() as u64;
+        let Some(stamp) = read(layout, codec, payload, counts) else {
+            return Taken::Other;
+        };
+        let Some(index) = self.lane_of(layout.topic_of(stamp.stream)) else {
+            counts.foreign += 1;
+            return Taken::Other;
+        };
+        if stamp.is_probe {
+            return Taken::Probe(!std::mem::replace(&mut self.lanes[index].is_ready, true));
+        }
+        self.put_in_order(layout, index, stamp, true, counts)
+    }
+
+    /// Takes a copy that the server numbered and said to be of lane `index`.
+    pub fn take_numbered(
+        &mut self,
+        layout: &Layout,
+        codec: &Codec,
+        index: usize,
+        number: u64,
+        payload: &[u8],
+        counts: &mut Counts,
+    ) -> Taken {
+        counts.payload_bytes += payload.len() as u64;
+        let Some(lane) = self.lanes.get_mut(index) else {
+            counts.foreign += 1;
+            return Taken::Other;
+        };
+        let topic = lane.topic;
+        let (placed, fault) = lane.cursor.message(number, &mut counts.announced);
+        counts.faults += u64::from(fault.is_some());
+        let stamp = read(layout, codec, payload, counts);
+        let taken = match (placed, stamp) {
+            (_, None) => Taken::Other,
+            (_, Some(stamp)) if layout.topic_of(stamp.stream) != topic => {
+                counts.foreign += 1;
+                Taken::Other
+            }
+            (Placed::New, Some(stamp)) => self.put_in_order(layout, index, stamp, false, counts),
+            (Placed::Repeated, Some(_)) => {
+                counts.repeated += 1;
+                Taken::Other
+            }
+            (Placed::Refused, Some(_)) => {
+                counts.duplicates += 1;
+                Taken::Other
+            }
+        };
+        // A hole is told as such even where the copy behind it is right: the copy is counted.
+        match (fault, taken) {
+            (Some(fault), Taken::Other) => Taken::Fault(fault),
+            (_, taken) => taken,
+        }
+    }
+
+    fn put_in_order(
+        &mut self,
+        layout: &Layout,
+        index: usize,
+        stamp: Stamp,
+        keeps_holes: bool,
+        counts: &mut Counts,
+    ) -> Taken {
+        let place = self.lanes[index].first + layout.place_in_topic(stamp.stream);
+        let Some(next) = self.nexts.get_mut(place as usize) else {
+            counts.foreign += 1;
+            return Taken::Other;
+        };
+        let sequence = stamp.sequence;
+        if sequence >= *next {
+            let hole = Hole {
+                place,
+                from: *next,
+                to: sequence,
+            };
+            *next = sequence + 1;
+            if keeps_holes && hole.from < hole.to {
+                self.remember(hole);
+            }
+        } else if self.fill_hole(place, sequence) {
+            counts.reordered += 1;
+        } else {
+            counts.duplicates += 1;
+            return Taken::Other;
+        }
+        counts.delivered += 1;
+        Taken::Delivered(stamp)
+    }
+
+    fn remember(&mut self, hole: Hole) {
+        if self.holes.len() >= HOLES_MAX {
+            self.holes.remove(0);
+        }
+        self.holes.push(hole);
+    }
+
+    fn fill_hole(&mut self, place: u32, sequence: u64) -> bool {
+        let is_in = |hole: &Hole| hole.place == place && (hole.from..hole.to).contains(&sequence);
+        let Some(index) = self.holes.iter().position(is_in) else {
+            return false;
+        };
+        let hole = self.holes.swap_remove(index);
+        for part in [
+            Hole {
+                to: sequence,
+                ..hole
+            },
+            Hole {
+                from: sequence + 1,
+                ..hole
+            },
+        ] {
+            if part.from < part.to {
+                self.remember(part);
+            }
+        }
+        true
+    }
+}
+
+/// The stamp of a payload that can be believed.
+fn read(layout: &Layout, codec: &Codec, payload: &[u8], counts: &mut Counts) -> Option<Stamp> {
+    match codec.read(payload) {
+        Read::Whole(stamp) if stamp.stream < layout.streams() => Some(stamp),
+        Read::Whole(_) | Read::Stranger => {
+            counts.strangers += 1;
+            None
+        }
+        Read::Torn => {
+            counts.torn += 1;
+            None
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What the connections of a thread share in a fan-out run: payloads, keys, sums and clocks.
+
+use std::sync::Arc;
+
+use fanwire_protocol::{MaskingKey, MessageKind, Settings};
+
+use crate::config::Config;
+use crate::fanout::board::Board;
+use crate::fanout::dialect::{binary, json, nats};
+use crate::fanout::layout::{Class, Layout, Pace};
+use crate::fanout::options::{Dialect, Form, Kind, Options};
+use crate::fanout::sheet::FanoutSheet;
+use crate::fanout::stamp::{Codec, Stamp};
+use crate::plan::Window;
+use crate::tally::Sheet;
+
+/// What a message may have around its payload in any dialect: topic, key, numbers.
+const ENVELOPE_MAX: usize = 4 * 1024;
+
+/// What the connections of a thread share.
+#[derive(Debug)]
+pub struct Desk {
+    /// What was asked for.
+    pub options: Arc<Options>,
+    /// Who publishes what, and who listens.
+    pub layout: Arc<Layout>,
+    /// Writes and reads payloads.
+    pub codec: Codec,
+    /// When measuring starts and stops, once that is known.
+    pub window: Option<Window>,
+    /// When each message is due, once that is known.
+    pub pace: Option<Pace>,
+    /// What this thread counted, as in every command.
+    pub sheet: Sheet,
+    /// What only a fan-out counts.
+    pub fan: FanoutSheet,
+    /// Limits of receiving.
+    pub settings: Arc<Settings>,
+    /// Copies that follow from what this thread published.
+    pub owed: u64,
+    /// Epochs that were seen; lanes name them by their place here.
+    pub epochs: Vec<String>,
+    /// By topic: subscribers.
+    audience: Vec<u32>,
+    /// By stream: the next sequence.
+    sequences: Vec<u64>,
+    random: fastrand::Rng,
+    payload: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl Desk {
+    /// The desk of thread `thread`.
+    pub fn new(
+        config: &Config,
+        options: &Arc<Options>,
+        layout: &Arc<Layout>,
+        thread: usize,
+    ) -> Desk {
+        let mut settings = Settings::client();
+        // Room for twice our own messages lets a wrong copy be counted as wrong.
+        let room = 2 * config.message_size + ENVELOPE_MAX;
+        settings.message_size_max = settings.message_size_max.max(room);
+        settings.frame_size_max = settings.frame_size_max.max(room as u64);
+        // Any odd constant keeps the threads' masking keys apart.
+        let seed = config
+            .seed
+            .wrapping_add((thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let streams = layout.streams() as usize;
+        let mut fan = FanoutSheet::default();
+        fan.published.resize(streams, 0);
+        fan.heads.resize(layout.topics() as usize, 0);
+        Desk {
+            options: Arc::clone(options),
+            layout: Arc::clone(layout),
+            codec: Codec::new(options.form, config.message_size, options.run, config.seed),
+            window: None,
+            pace: None,
+            sheet: Sheet::default(),
+            fan,
+            settings: Arc::new(settings),
+            owed: 0,
+            epochs: vec![String::new()],
+            audience: layout.audience(None),
+            sequences: vec![0; streams],
+            random: fastrand::Rng::with_seed(seed),
+            payload: Vec::new(),
+            message: Vec::new(),
+        }
+    }
+
+    /// A fresh masking key for one frame (RFC 6455 5.3); seeded, as in `client`.
+    pub fn masking_key(&mut self) -> MaskingKey {
+        MaskingKey(self.random.u32(..).to_le_bytes())
+    }
+
+    /// Sixteen bytes for `Sec-WebSocket-Key`.
+    pub fn nonce(&mut self) -> [u8; 16] {
+        self.random.u128(..).to_le_bytes()
+    }
+
+    /// The run begins: the schedule is known.
+    pub fn begin(&mut self, window: Window, rate_per_second: f64) {
+        let pace = Pace::new(window.start_ns, rate_per_second, self.options.burst);
+        self.fan.board = Board::new(
+            pace.first_from(window.measure_from_ns),
+            pace.first_from(window.until_ns),
+        );
+        self.window = Some(window);
+        self.pace = Some(pace);
+    }
+
+    /// Puts together a message of a stream as the dialect wants it. It is lent by [`Desk::message`].
+    pub fn compose(
+        &mut self,
+        stream: u32,
+        number: u64,
+        intended_ns: u64,
+        sent_ns: u64,
+        is_probe: bool,
+    ) {
+        let Some(sequence) = self.sequences.get(stream as usize).copied() else {
+            return;
+        };
+        let stamp = Stamp {
+            run: self.options.run,
+            stream,
+            is_probe,
+            number,
+            sequence,
+            intended_ns,
+            sent_ns,
+        };
+        self.codec.write(&stamp, &mut self.payload);
+        let topic = self.layout.topic_name(self.layout.topic_of(stream));
+        let key = match self.options.kind {
+            Kind::Events => None,
+            Kind::State { keys } => Some(format!("k{}", sequence % u64::from(keys.max(1)))),
+        };
+        let (payload, out) = (&self.payload, &mut self.message);
+        out.clear();
+        match self.options.dialect {
+            Dialect::Raw => out.extend_from_slice(payload),
+            Dialect::FanwireJson => {
+                let is_json = self.codec.form() == Form::Json;
+                json::write_publish(number, topic, key.as_deref(), payload, is_json, out);
+            }
+            Dialect::FanwireBinary => {
+                let flags = binary::FLAG_ANSWER
+                    | match self.codec.form() {
+                        Form::Binary => 0,
+                        Form::Text => binary::FLAG_TEXT,
+                        Form::Json => binary::FLAG_JSON,
+                    };
+                binary::write_publish(number, topic, key.as_deref(), flags, payload, out);
+            }
+            Dialect::Nats => nats::write_publish(topic, payload, out),
+        }
+    }
+
+    /// What was composed last.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Text or binary, as messages to the server travel.
+    pub fn message_kind(&self) -> MessageKind {
+        match (self.options.dialect, self.codec.form()) {
+            (Dialect::Raw, Form::Text | Form::Json) | (Dialect::FanwireJson, _) => {
+                MessageKind::Text
+            }
+            _ => MessageKind::Binary,
+        }
+    }
+
+    /// The composed message was handed to its socket.
+    pub fn count_published(&mut self, stream: u32, intended_ns: u64) {
+        self.sequences[stream as usize] += 1;
+        self.fan.sent += 1;
+        let is_measured = self
+            .window
+            .is_some_and(|window| window.measures(intended_ns));
+        self.fan.sent_measured += u64::from(is_measured);
+        // Where the server answers, its answer decides whether anybody is owed a copy.
+        if !self.options.dialect.has_sequences() {
+            self.count_owed(stream);
+        }
+    }
+
+    fn count_owed(&mut self, stream: u32) {
+        let topic = self.layout.topic_of(stream) as usize;
+        self.fan.published[stream as usize] += 1;
+        self.owed += u64::from(self.audience[topic]);
+    }
+
+    /// The server accepted message `number` as number `seq` of its topic.
+    pub fn acknowledged(&mut self, number: u64, seq: u64, now_ns: u64) {
+        let stream = self.layout.stream_of(number);
+        let topic = self.layout.topic_of(stream) as usize;
+        self.fan.acknowledged += 1;
+        self.fan.heads[topic] = self.fan.heads[topic].max(seq);
+        self.count_owed(stream);
+        if let (Some(pace), Some(window)) = (self.pace, self.window) {
+            let intended_ns = pace.due_ns(number);
+            if window.measures(intended_ns) {
+                let took_ns = now_ns.saturating_sub(intended_ns);
+                self.fan.acknowledgement.record(took_ns);
+            }
+        }
+    }
+
+    /// A first copy arrived.
+    pub fn arrived(&mut self, class: Class, stamp: &Stamp, now_ns: u64) {
+        let Some(window) = self.window else { return };
+        let sheet = &mut self.fan.classes[class as usize];
+        sheet.counts.delivered_measured += u64::from(window.measures(now_ns));
+        if !window.measures(stamp.intended_ns) {
+            return;
+        }
+        let response_ns = now_ns.saturating_sub(stamp.intended_ns);
+        if class == Class::Healthy {
+            let half = usize::from(window.is_second_half(stamp.intended_ns));
+            self.sheet.response_halves[half].record(response_ns);
+            self.sheet
+                .service
+                .record(now_ns.saturating_sub(stamp.sent_ns));
+            self.fan.board.record(stamp.number, now_ns);
+        } else {
+            sheet.response.record(response_ns);
+        }
+    }
+
+    /// Copies that were delivered, or of which the server said that they will not be.
+    pub fn settled(&self) -> u64 {
+        let of = |counts: &crate::fanout::books::Counts| {
+            let told = counts.announced;
+            counts.delivered + told.gap + told.conflated + told.unrecovered
+        };
+        self.fan.classes.iter().map(|class| of(&class.counts)).sum()
+    }
+
+    /// First copies that arrived.
+    pub fn delivered(&self) -> u64 {
+        self.fan
+            .classes
+            .iter()
+            .map(|class| class.counts.delivered)
+            .sum()
+    }
+
+    /// Messages whose acceptance is still to be told.
+    pub fn unanswered(&self) -> u64 {
+        if self.options.dialect.has_sequences() {
+            self.fan.sent - (self.fan.acknowledged + self.fan.refused).min(self.fan.sent)
+        } else {
+            0
+        }
+    }
+
+    /// The place of an epoch in the list of those seen.
+    pub fn epoch_number(&mut self, epoch: &str) -> u32 {
+        let known = self.epochs.iter().rposition(|seen| seen == epoch);
+        let place = known.unwrap_or_else(|| {
+            self.epochs.push(epoch.to_owned());
+            self.epochs.len() - 1
+        });
+        place as u32
+    }
+}

@@ -1,0 +1,382 @@
+//! The parts of a report that only a fan-out has, and how they follow from the sheets.
+//!
+//! Field names are a public interface, as in `crate::figures`.
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::fanout::books::Counts;
+use crate::fanout::layout::{CLASSES, Class, Layout, Pace};
+use crate::fanout::options::{Kind, Options};
+use crate::fanout::sheet::{ClassSheet, FanoutSheet};
+use crate::figures::Percentiles;
+use crate::model::Measured;
+use crate::tally::{Latency, Sheet};
+
+/// Where every copy went:
+/// `eligible = delivered + declared gap + conflated + unrecovered + cut off + in flight + missing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Published messages times those entitled to them.
+    pub eligible: u64,
+    /// First copies, whole and unchanged.
+    pub delivered: u64,
+    /// Announced by a `gap`.
+    pub declared_gap: u64,
+    /// Announced as replaced by newer ones.
+    pub conflated: u64,
+    /// Missed while away; the server said that it could not bring them.
+    pub unrecovered: u64,
+    /// Not reached by subscribers whose connection had ended.
+    pub cut_off_at_close: u64,
+    /// Not reached by subscribers that were connected to the end.
+    pub in_flight: u64,
+    /// The rest: nobody said that they would be missing. Below zero, copies too many.
+    pub missing: i64,
+    /// `missing` is zero.
+    pub adds_up: bool,
+    /// Copies that had come before.
+    pub duplicates: u64,
+    /// Copies that came after a younger one.
+    pub reordered: u64,
+    /// Copies of topics that were not subscribed to.
+    pub foreign: u64,
+    /// Copies cut, mixed or changed.
+    pub torn: u64,
+    /// Messages that this run did not publish.
+    pub strangers: u64,
+    /// Copies that a snapshot brought again.
+    pub repeated: u64,
+    /// Breaches of the server's numbering.
+    pub faults: u64,
+}
+
+impl Ledger {
+    /// Of one class. `has_numbers`: the server numbers messages, so that what is behind can be
+    /// told from what was left out.
+    fn of(class: &ClassSheet, sheet: &FanoutSheet, has_numbers: bool) -> Ledger {
+        let published = &sheet.published;
+        let (cut_off_at_close, in_flight) = if has_numbers {
+            (
+                class.closed.behind_heads(&sheet.heads),
+                class.open.behind_heads(&sheet.heads),
+            )
+        } else {
+            (class.closed.behind(published), class.open.behind(published))
+        };
+        let Counts {
+            delivered,
+            announced,
+            ..
+        } = class.counts;
+        let eligible = class.open.eligible(published) + class.closed.eligible(published);
+        let found = delivered
+            + announced.gap
+            + announced.conflated
+            + announced.unrecovered
+            + cut_off_at_close
+            + in_flight;
+        let missing = eligible as i64 - found as i64;
+        Ledger {
+            eligible,
+            delivered,
+            declared_gap: announced.gap,
+            conflated: announced.conflated,
+            unrecovered: announced.unrecovered,
+            cut_off_at_close,
+            in_flight,
+            missing,
+            adds_up: missing == 0,
+            duplicates: class.counts.duplicates,
+            reordered: class.counts.reordered,
+            foreign: class.counts.foreign,
+            torn: class.counts.torn,
+            strangers: class.counts.strangers,
+            repeated: class.counts.repeated,
+            faults: class.counts.faults,
+        }
+    }
+
+    /// Adds the ledger of others.
+    pub fn add(&mut self, other: &Ledger) {
+        self.eligible += other.eligible;
+        self.delivered += other.delivered;
+        self.declared_gap += other.declared_gap;
+        self.conflated += other.conflated;
+        self.unrecovered += other.unrecovered;
+        self.cut_off_at_close += other.cut_off_at_close;
+        self.in_flight += other.in_flight;
+        self.missing += other.missing;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.foreign += other.foreign;
+        self.torn += other.torn;
+        self.strangers += other.strangers;
+        self.repeated += other.repeated;
+        self.faults += other.faults;
+        // One that lacks a copy and one that has one too many do not make a right sum.
+        self.adds_up &= other.adds_up;
+    }
+}
+
+/// The subscribers of one class.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassFigures {
+    /// `healthy`, `slow`, `stalled` or `churning`.
+    pub class: &'static str,
+    /// How many.
+    pub subscribers: u64,
+    /// Those whose connection ended before the run did.
+    pub ended: u64,
+    /// From when a message was due to each copy.
+    pub delivery_ns: Percentiles,
+    /// Their copies.
+    pub ledger: Ledger,
+}
+
+/// Of each followed message, over the healthy subscribers of its topic.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MessageFigures {
+    /// Messages followed.
+    pub followed: u64,
+    /// One message in so many was followed.
+    pub every: u64,
+    /// Due to first copy.
+    pub first_ns: Percentiles,
+    /// Due to last copy: what the last subscriber waits.
+    pub last_ns: Percentiles,
+    /// First copy to last.
+    pub spread_ns: Percentiles,
+    /// Copies by subscribers, mean over the messages; 1 is everybody.
+    pub reach_mean: Option<f64>,
+    /// The least of them.
+    pub reach_min: Option<f64>,
+}
+
+/// Leaving and coming back.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "as in sheet::Comings")]
+pub struct ChurnFigures {
+    pub left: u64,
+    pub returned: u64,
+    pub recovered: u64,
+    pub not_recovered: u64,
+}
+
+/// What was asked for, beyond the settings of every command.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "as in options::Options")]
+pub struct FanoutSettings {
+    pub dialect: &'static str,
+    pub publishers: u32,
+    pub topics: u32,
+    pub topic_name: String,
+    pub topics_per_subscriber: u32,
+    pub zipf: f64,
+    pub burst: u32,
+    pub payload: &'static str,
+    pub kind: &'static str,
+    pub keys: Option<u32>,
+    pub max_rate: u32,
+    pub slow_share: Option<f64>,
+    pub slow_bytes_per_second: Option<f64>,
+    pub stall_share: Option<f64>,
+    /// `None` with a `stall_share`: for good.
+    pub stall_ns: Option<u64>,
+    pub churn_per_second: Option<f64>,
+}
+
+/// Everything that only a fan-out reports.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fanout {
+    /// Messages handed to sockets, warm-up included.
+    pub published: u64,
+    /// Those due in the measured window, per second.
+    pub published_per_second: f64,
+    /// Copies that arrived in the measured window.
+    pub deliveries_measured: u64,
+    /// The same per second.
+    pub deliveries_per_second: f64,
+    /// Payload bytes of all copies.
+    pub payload_bytes: u64,
+    /// Subscriptions: subscribers times their topics.
+    pub subscriptions: u64,
+    /// Subscriptions that were never confirmed.
+    pub unconfirmed: u64,
+    /// Messages that the server acknowledged, where it does.
+    pub acknowledged: u64,
+    /// Messages that it refused.
+    pub refused: u64,
+    /// Messages of which it said nothing, where it should.
+    pub unanswered: u64,
+    /// Due to acknowledged.
+    pub acknowledgement_ns: Percentiles,
+    /// First, last, spread and reach.
+    pub message: MessageFigures,
+    /// All classes together.
+    pub ledger: Ledger,
+    /// By class; those without subscribers left out.
+    pub classes: Vec<ClassFigures>,
+    /// With `--churn`.
+    pub churn: Option<ChurnFigures>,
+    /// What was asked for.
+    pub settings: FanoutSettings,
+}
+
+/// The figures of a run; `None` when it was not a fan-out.
+pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
+    let options = config.fanout.as_ref()?;
+    let sheet = measured.sheet.fanout.as_ref()?;
+    let has_numbers = options.dialect.has_sequences();
+    let mut ledger = Ledger {
+        adds_up: true,
+        ..Ledger::default()
+    };
+    let mut classes = Vec::new();
+    for (class, part) in CLASSES.iter().zip(&sheet.classes) {
+        if part.subscribers == 0 {
+            continue;
+        }
+        let own = Ledger::of(part, sheet, has_numbers);
+        ledger.add(&own);
+        classes.push(ClassFigures {
+            class: class.as_str(),
+            subscribers: part.subscribers,
+            ended: part.ended,
+            delivery_ns: match class {
+                Class::Healthy => Percentiles::of(&measured.sheet.response()),
+                _ => Percentiles::of(&part.response),
+            },
+            ledger: own,
+        });
+    }
+    let seconds = measured.measured_ns as f64 / 1e9;
+    let per_second = |count: u64| {
+        if seconds > 0.0 {
+            count as f64 / seconds
+        } else {
+            0.0
+        }
+    };
+    let deliveries_measured = deliveries(&measured.sheet);
+    let lanes = |part: &ClassSheet| -> u64 {
+        part.open
+            .topic_lanes
+            .iter()
+            .chain(&part.closed.topic_lanes)
+            .sum()
+    };
+    Some(Fanout {
+        published: sheet.sent,
+        published_per_second: per_second(sheet.sent_measured),
+        deliveries_measured,
+        deliveries_per_second: per_second(deliveries_measured),
+        payload_bytes: sheet
+            .classes
+            .iter()
+            .map(|part| part.counts.payload_bytes)
+            .sum(),
+        subscriptions: sheet.classes.iter().map(lanes).sum(),
+        unconfirmed: sheet.unconfirmed,
+        acknowledged: sheet.acknowledged,
+        refused: sheet.refused,
+        unanswered: if has_numbers {
+            sheet
+                .sent
+                .saturating_sub(sheet.acknowledged + sheet.refused)
+        } else {
+            0
+        },
+        acknowledgement_ns: Percentiles::of(&sheet.acknowledgement),
+        message: message_figures(config, options, measured, sheet),
+        ledger,
+        classes,
+        churn: options.churn.map(|_| ChurnFigures {
+            left: sheet.comings.left,
+            returned: sheet.comings.returned,
+            recovered: sheet.comings.recovered,
+            not_recovered: sheet.comings.not_recovered,
+        }),
+        settings: settings(options),
+    })
+}
+
+/// Copies that arrived in the measured window.
+pub fn deliveries(sheet: &Sheet) -> u64 {
+    let fanout = sheet.fanout.as_ref();
+    fanout.map_or(0, |fanout| {
+        let of = |part: &ClassSheet| part.counts.delivered_measured;
+        fanout.classes.iter().map(of).sum()
+    })
+}
+
+fn message_figures(
+    config: &Config,
+    options: &Options,
+    measured: &Measured,
+    sheet: &FanoutSheet,
+) -> MessageFigures {
+    let (Some(window), Some(rate)) = (measured.window, config.rate) else {
+        return MessageFigures::default();
+    };
+    let pace = Pace::new(window.start_ns, rate, options.burst);
+    let layout = Layout::new(options, config.connections, config.seed);
+    let audience = layout.audience(Some(Class::Healthy));
+    let (mut first, mut last, mut spread) =
+        (Latency::default(), Latency::default(), Latency::default());
+    let (mut followed, mut sum, mut least) = (0u64, 0.0, f64::INFINITY);
+    for (number, record) in sheet.board.records() {
+        let due_ns = pace.due_ns(number);
+        let topic = layout.topic_of(layout.stream_of(number));
+        let expected = audience.get(topic as usize).copied().unwrap_or(0);
+        // A run that was interrupted has not published them all.
+        if expected == 0 || due_ns >= window.until_ns {
+            continue;
+        }
+        followed += 1;
+        let reach = f64::from(record.copies) / f64::from(expected);
+        sum += reach;
+        least = least.min(reach);
+        if record.copies > 0 {
+            first.record(record.first_ns.saturating_sub(due_ns));
+            last.record(record.last_ns.saturating_sub(due_ns));
+            spread.record(record.last_ns - record.first_ns);
+        }
+    }
+    MessageFigures {
+        followed,
+        every: sheet.board.stride(),
+        first_ns: Percentiles::of(&first),
+        last_ns: Percentiles::of(&last),
+        spread_ns: Percentiles::of(&spread),
+        reach_mean: (followed > 0).then(|| sum / followed as f64),
+        reach_min: (followed > 0).then_some(least),
+    }
+}
+
+fn settings(options: &Options) -> FanoutSettings {
+    FanoutSettings {
+        dialect: options.dialect.as_str(),
+        publishers: options.publishers,
+        topics: options.topics,
+        topic_name: options.topic_name.clone(),
+        topics_per_subscriber: options.topics_per_subscriber,
+        zipf: options.zipf,
+        burst: options.burst,
+        payload: options.form.as_str(),
+        kind: match options.kind {
+            Kind::Events => "events",
+            Kind::State { .. } => "state",
+        },
+        keys: match options.kind {
+            Kind::Events => None,
+            Kind::State { keys } => Some(keys),
+        },
+        max_rate: options.max_rate,
+        slow_share: options.slow.map(|slow| slow.share),
+        slow_bytes_per_second: options.slow.map(|slow| slow.bytes_per_second),
+        stall_share: options.stall.map(|stall| stall.share),
+        stall_ns: options.stall.and_then(|stall| stall.for_ns),
+        churn_per_second: options.churn.map(|churn| churn.per_second),
+    }
+}

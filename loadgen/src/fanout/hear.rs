@@ -1,0 +1,353 @@
+//! What a message from the server means, in each dialect, to a subscriber and to a publisher.
+//!
+//! Knows no socket: what is to be answered is appended to a list that the worker sends.
+
+use fanwire_protocol::{Message, MessageKind};
+
+use crate::fanout::books::{Books, Taken};
+use crate::fanout::cursor::{Announced, Cursor, Fault};
+use crate::fanout::desk::Desk;
+use crate::fanout::dialect::json::{Resume, Said};
+use crate::fanout::dialect::{binary, json, nats};
+use crate::fanout::layout::Class;
+use crate::fanout::options::Dialect;
+
+/// Topics that one `subscribe` may name.
+const TOPICS_PER_SUBSCRIBE: usize = 128;
+
+/// What a subscriber or publisher has to send, one message each.
+pub type Answers = Vec<(MessageKind, Vec<u8>)>;
+
+/// What a subscriber says first. In NATS it waits for the server's word.
+pub fn introduce(desk: &Desk, books: &Books, answers: &mut Answers) {
+    if !desk.options.dialect.has_sequences() {
+        return;
+    }
+    for (part, lanes) in books.lanes().chunks(TOPICS_PER_SUBSCRIBE).enumerate() {
+        let names: Vec<&str> = lanes
+            .iter()
+            .map(|lane| desk.layout.topic_name(lane.topic))
+            .collect();
+        let resume: Vec<Resume<'_>> = lanes
+            .iter()
+            .filter_map(|lane| {
+                Some(Resume {
+                    topic: desk.layout.topic_name(lane.topic),
+                    epoch: desk.epochs.get(lane.epoch as usize)?,
+                    seq: lane.cursor.last()?,
+                })
+            })
+            .collect();
+        let mut out = Vec::new();
+        json::write_subscribe(
+            part as u64 + 1,
+            &names,
+            &resume,
+            desk.options.max_rate,
+            &mut out,
+        );
+        answers.push((MessageKind::Text, out));
+    }
+}
+
+/// A message reached a subscriber. `partial` keeps what is not yet a whole NATS operation.
+pub fn subscriber(
+    desk: &mut Desk,
+    books: &mut Books,
+    partial: &mut Vec<u8>,
+    message: &Message<'_>,
+    now_ns: u64,
+    answers: &mut Answers,
+) {
+    match (desk.options.dialect, message.kind) {
+        (Dialect::Raw, _) => bare(desk, books, message.payload, now_ns),
+        (Dialect::FanwireJson, MessageKind::Text) => said(desk, books, message.payload, now_ns),
+        (Dialect::FanwireBinary, MessageKind::Text) => said(desk, books, message.payload, now_ns),
+        (Dialect::FanwireBinary, MessageKind::Binary) => match binary::parse(message.payload) {
+            Some(data) => {
+                let lanes = books.lanes();
+                let index = lanes
+                    .iter()
+                    .position(|lane| lane.alias == data.alias && lane.is_ready);
+                numbered(desk, books, index, data.seq, data.payload, now_ns);
+            }
+            None => unreadable(desk, message.payload),
+        },
+        (Dialect::FanwireJson, MessageKind::Binary) => unreadable(desk, message.payload),
+        (Dialect::Nats, _) => {
+            stream(partial, message.payload, |operation| match operation {
+                Ok(nats::Operation::Message { payload }) => bare(desk, books, payload, now_ns),
+                Ok(nats::Operation::Info) => {
+                    let mut out = nats::CONNECT.to_vec();
+                    for (position, lane) in books.lanes().iter().enumerate() {
+                        let name = desk.layout.topic_name(lane.topic);
+                        nats::write_subscribe(name, position + 1, &mut out);
+                    }
+                    out.extend_from_slice(nats::PING);
+                    answers.push((MessageKind::Binary, out));
+                }
+                Ok(nats::Operation::Ping) => {
+                    answers.push((MessageKind::Binary, nats::PONG.to_vec()));
+                }
+                Ok(nats::Operation::Pong) => {
+                    books
+                        .lanes_mut()
+                        .iter_mut()
+                        .for_each(|lane| lane.is_ready = true);
+                }
+                Ok(nats::Operation::Ok) => {}
+                Ok(nats::Operation::Error(text)) => complained(desk, text),
+                Err(reason) => broken(desk, reason),
+            });
+        }
+    }
+}
+
+/// A message reached a publisher. True: the server is ready for it (NATS).
+pub fn publisher(
+    desk: &mut Desk,
+    partial: &mut Vec<u8>,
+    message: &Message<'_>,
+    now_ns: u64,
+    answers: &mut Answers,
+) -> bool {
+    let mut is_confirmed = false;
+    match desk.options.dialect {
+        // A server may send a publisher what it published itself; nobody asked for it.
+        Dialect::Raw => desk.sheet.tally.unsolicited += 1,
+        Dialect::FanwireJson | Dialect::FanwireBinary => match json::parse(message.payload) {
+            Some(Said::Published { id, seq }) => desk.acknowledged(id, seq, now_ns),
+            Some(Said::Error { id, code, message }) => {
+                desk.fan.refused += u64::from(id.is_some());
+                refused(desk, &code, &message);
+            }
+            Some(_) => desk.sheet.tally.unsolicited += 1,
+            None => unreadable(desk, message.payload),
+        },
+        Dialect::Nats => {
+            stream(partial, message.payload, |operation| match operation {
+                Ok(nats::Operation::Info) => {
+                    let out = [nats::CONNECT, nats::PING].concat();
+                    answers.push((MessageKind::Binary, out));
+                }
+                Ok(nats::Operation::Ping) => {
+                    answers.push((MessageKind::Binary, nats::PONG.to_vec()));
+                }
+                Ok(nats::Operation::Pong) => is_confirmed = true,
+                Ok(nats::Operation::Ok) => {}
+                Ok(nats::Operation::Message { .. }) => desk.sheet.tally.unsolicited += 1,
+                Ok(nats::Operation::Error(text)) => complained(desk, text),
+                Err(reason) => broken(desk, reason),
+            });
+        }
+    }
+    is_confirmed
+}
+
+/// Runs through the operations of a NATS stream; what is left over waits for more.
+fn stream<'a>(
+    partial: &mut Vec<u8>,
+    bytes: &'a [u8],
+    mut handle: impl FnMut(Result<nats::Operation<'_>, &'static str>),
+) {
+    // Mostly a frame holds whole operations, and nothing has to be copied.
+    let held;
+    let mut rest: &[u8] = if partial.is_empty() {
+        bytes
+    } else {
+        partial.extend_from_slice(bytes);
+        held = std::mem::take(partial);
+        &held
+    };
+    loop {
+        match nats::next(rest) {
+            Ok(Some((operation, size))) => {
+                handle(Ok(operation));
+                rest = &rest[size..];
+            }
+            Ok(None) => break,
+            Err(reason) => {
+                handle(Err(reason));
+                rest = &[];
+                break;
+            }
+        }
+    }
+    if !rest.is_empty() {
+        *partial = rest.to_vec();
+    }
+}
+
+fn bare(desk: &mut Desk, books: &mut Books, payload: &[u8], now_ns: u64) {
+    let counts = &mut desk.fan.classes[books.class as usize].counts;
+    let taken = books.take_bare(&desk.layout, &desk.codec, payload, counts);
+    settle(desk, books, taken, now_ns);
+}
+
+fn numbered(
+    desk: &mut Desk,
+    books: &mut Books,
+    index: Option<usize>,
+    number: u64,
+    payload: &[u8],
+    now_ns: u64,
+) {
+    let counts = &mut desk.fan.classes[books.class as usize].counts;
+    let Some(index) = index else {
+        counts.foreign += 1;
+        return;
+    };
+    let (layout, codec) = (&desk.layout, &desk.codec);
+    let taken = books.take_numbered(layout, codec, index, number, payload, counts);
+    settle(desk, books, taken, now_ns);
+}
+
+fn settle(desk: &mut Desk, books: &Books, taken: Taken, now_ns: u64) {
+    match taken {
+        Taken::Delivered(stamp) => desk.arrived(books.class, &stamp, now_ns),
+        Taken::Probe(_) | Taken::Other => {}
+        Taken::Fault(fault) => breach(desk, fault),
+    }
+}
+
+fn breach(desk: &mut Desk, fault: Fault) {
+    desk.sheet.tally.fail(fault.as_str(), || {
+        format!("the server broke its own numbering ({fault:?}); see docs/protocol.md, section 4")
+    });
+}
+
+/// A text message to a subscriber of a fanwire dialect.
+fn said(desk: &mut Desk, books: &mut Books, text: &[u8], now_ns: u64) {
+    let layout = std::sync::Arc::clone(&desk.layout);
+    let lane_named = |books: &Books, topic: &str| {
+        let mut lanes = books.lanes().iter();
+        lanes.position(|lane| layout.topic_name(lane.topic) == topic)
+    };
+    match json::parse(text) {
+        Some(Said::Data {
+            topic,
+            seq,
+            payload,
+        }) => {
+            let index = lane_named(books, &topic);
+            numbered(desk, books, index, seq, payload, now_ns);
+        }
+        Some(Said::Subscribed {
+            topic,
+            epoch,
+            seq,
+            alias,
+            recovered,
+        }) => {
+            let epoch = desk.epoch_number(&epoch);
+            let Some(index) = lane_named(books, &topic) else {
+                desk.fan.class_mut(books.class).counts.foreign += 1;
+                return;
+            };
+            match recovered {
+                Some(true) => desk.fan.comings.recovered += 1,
+                Some(false) => desk.fan.comings.not_recovered += 1,
+                None => {}
+            }
+            let class = books.class;
+            let lane = &mut books.lanes_mut()[index];
+            lane.is_ready = true;
+            lane.alias = alias;
+            lane.epoch = epoch;
+            notice(desk, class, |announced| {
+                lane.cursor.subscribed(seq, recovered, announced)
+            });
+        }
+        Some(Said::Snapshot {
+            topic,
+            as_of,
+            count,
+        }) => on_lane(
+            desk,
+            books,
+            lane_named(books, &topic),
+            |cursor, announced| cursor.snapshot(as_of, count, announced),
+        ),
+        Some(Said::Conflated {
+            topic,
+            from,
+            to,
+            count,
+        }) => {
+            on_lane(
+                desk,
+                books,
+                lane_named(books, &topic),
+                |cursor, announced| cursor.conflated(from, to, count, announced),
+            );
+        }
+        Some(Said::Gap { topic, from, to }) => on_lane(
+            desk,
+            books,
+            lane_named(books, &topic),
+            |cursor, announced| cursor.gap(from, to, announced),
+        ),
+        Some(Said::Error { code, message, .. }) => refused(desk, &code, &message),
+        Some(Said::Published { .. }) => desk.sheet.tally.unsolicited += 1,
+        Some(Said::Other) => {}
+        None => unreadable(desk, text),
+    }
+}
+
+fn on_lane(
+    desk: &mut Desk,
+    books: &mut Books,
+    index: Option<usize>,
+    act: impl FnOnce(&mut Cursor, &mut Announced) -> Option<Fault>,
+) {
+    let class = books.class;
+    match index.and_then(|index| books.lanes_mut().get_mut(index)) {
+        Some(lane) => notice(desk, class, |announced| act(&mut lane.cursor, announced)),
+        None => desk.fan.class_mut(class).counts.foreign += 1,
+    }
+}
+
+fn notice(desk: &mut Desk, class: Class, act: impl FnOnce(&mut Announced) -> Option<Fault>) {
+    let counts = &mut desk.fan.class_mut(class).counts;
+    if let Some(fault) = act(&mut counts.announced) {
+        counts.faults += 1;
+        breach(desk, fault);
+    }
+}
+
+fn refused(desk: &mut Desk, code: &str, message: &str) {
+    // The names are the server's, so their number is bounded by hand.
+    let kind = if desk.sheet.tally.failures.len() < FAILURE_KINDS_MAX {
+        format!("error_{code}")
+    } else {
+        "error_other".to_owned()
+    };
+    desk.sheet
+        .tally
+        .fail(&kind, || format!("the server refused: {message}"));
+}
+
+/// Names of failures that a server may invent.
+const FAILURE_KINDS_MAX: usize = 64;
+
+fn complained(desk: &mut Desk, text: &str) {
+    desk.sheet
+        .tally
+        .fail("nats_error", || format!("the server said: {text}"));
+}
+
+fn broken(desk: &mut Desk, reason: &str) {
+    desk.sheet.tally.fail("nats_broken", || {
+        format!("the stream of the server holds {reason}")
+    });
+}
+
+fn unreadable(desk: &mut Desk, payload: &[u8]) {
+    desk.sheet.tally.fail("unreadable_message", || {
+        let shown = &payload[..payload.len().min(64)];
+        format!(
+            "a message that the dialect does not know, beginning {:?}",
+            String::from_utf8_lossy(shown)
+        )
+    });
+}

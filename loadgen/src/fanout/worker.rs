@@ -1,0 +1,786 @@
+//! Fan-out on one core: the reactor application that drives this thread's subscribers and
+//! publishers.
+//!
+//! Owns the phases of a run and the moment at which every message is stamped, as `crate::worker`
+//! does for echoes: a message when it is written for the flush of its turn, a copy when the
+//! completion that carries it is handled.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use fanwire_protocol::{Connection, Event, Input, StatusCode, Workspace, WorkspaceLimits};
+use fanwire_reactor::{Application, Cause, Io, Token};
+
+use crate::config::Config;
+use crate::fanout::books::Books;
+use crate::fanout::desk::Desk;
+use crate::fanout::hear;
+use crate::fanout::layout::{Class, Layout};
+use crate::fanout::options::{Dialect, Options};
+use crate::fanout::throttle::Throttle;
+use crate::gauges::{FanoutShown, Gauges};
+use crate::opening::Opens;
+use crate::plan::{Window, share};
+use crate::table::Table;
+use crate::tally::Sheet;
+use crate::worker::{Command, Upgraded, explain};
+
+/// Messages published before arrivals get their turn again, when the schedule is behind.
+const SENDS_PER_ALARM: usize = 512;
+/// Between two looks at which subscriptions are in force, and two probes of each stream.
+const PREPARE_NS: u64 = 50_000_000;
+/// How long servers have for the closing handshake at the end; nothing is measured then.
+const CLOSING_NS: u64 = 1_000_000_000;
+/// How long a server that has closed a connection has to end it.
+const SERVER_CLOSE_MS: u64 = 1_000;
+
+/// Which part of the run this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Connections are being opened.
+    Opening,
+    /// Subscriptions are being confirmed.
+    Preparing,
+    /// Load.
+    Running,
+    /// The last copies are awaited.
+    Draining,
+    /// Everything is counted; closing handshakes.
+    Closing,
+}
+
+/// One subscriber, connected or not.
+pub(super) struct Subscriber {
+    pub(super) books: Books,
+    pub(super) token: Option<Token>,
+    throttle: Option<Throttle>,
+    /// Away on purpose, until it comes back.
+    pub(super) is_away: bool,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// By its place among this thread's subscribers.
+    Subscriber(u32),
+    /// By its place among all publisher connections.
+    Publisher(u32),
+}
+
+struct Seat {
+    connection: Connection,
+    role: Role,
+    /// Why it ends has been counted.
+    is_explained: bool,
+    /// A publisher that the server has answered (NATS).
+    is_confirmed: bool,
+    /// Part of a NATS operation.
+    partial: Vec<u8>,
+}
+
+/// The application of one core.
+pub struct FanoutWorker {
+    config: Arc<Config>,
+    options: Arc<Options>,
+    thread: usize,
+    pub(super) desk: Desk,
+    workspace: Workspace,
+    seats: Table<Seat>,
+    /// This thread's subscribers; the first has number `first` in the whole run.
+    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) first: u32,
+    /// Publisher connections of the whole run; `None` where they are other threads' or gone.
+    publishers: Vec<Option<Token>>,
+    /// Next message of the schedule.
+    next: u64,
+    is_publishing: bool,
+    pub(super) phase: Phase,
+    /// Stalled readers: when they go on.
+    stall_until_ns: Option<u64>,
+    has_stalled: bool,
+    adopted: usize,
+    scratch: Vec<u8>,
+    answers: hear::Answers,
+    pub(super) gauges: Arc<Gauges>,
+    results: Sender<Sheet>,
+    awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
+}
+
+/// How many connections publishers need, and which of them `thread` opens: by their place.
+pub fn publisher_connections(
+    options: &Options,
+    layout: &Layout,
+    thread: usize,
+    threads: usize,
+) -> (u32, Vec<u32>) {
+    let is_own = |publisher: u32| publisher as usize % threads.max(1) == thread;
+    let count = match options.dialect {
+        Dialect::Raw => layout.streams(),
+        _ => layout.publishers(),
+    };
+    // In the raw dialect the place is the stream's number, in the others the publisher's.
+    let own = (0..count).filter(|place| is_own(layout.publisher_of(*place)));
+    (count, own.collect())
+}
+
+impl FanoutWorker {
+    /// The application of thread `thread` (0-based).
+    pub fn new(
+        config: Arc<Config>,
+        options: &Arc<Options>,
+        layout: &Arc<Layout>,
+        thread: usize,
+        gauges: Arc<Gauges>,
+        results: Sender<Sheet>,
+    ) -> FanoutWorker {
+        let (count, first) = share(config.connections, thread, config.threads);
+        let (connections, own) = publisher_connections(options, layout, thread, config.threads);
+        let mut desk = Desk::new(&config, options, layout, thread);
+        let subscribers = (first..first + count)
+            .map(|number| {
+                let books = Books::new(layout, number);
+                desk.fan.class_mut(books.class).subscribers += 1;
+                let throttle = match (books.class, options.slow) {
+                    (Class::Slow, Some(slow)) => Some(Throttle::new(slow.bytes_per_second, 0)),
+                    _ => None,
+                };
+                Subscriber {
+                    books,
+                    token: None,
+                    throttle,
+                    is_away: false,
+                }
+            })
+            .collect();
+        FanoutWorker {
+            desk,
+            workspace: Workspace::new(WorkspaceLimits::default()),
+            seats: Table::default(),
+            subscribers,
+            first,
+            publishers: vec![None; connections as usize],
+            next: 0,
+            is_publishing: !own.is_empty(),
+            phase: Phase::Opening,
+            stall_until_ns: None,
+            has_stalled: false,
+            adopted: 0,
+            scratch: Vec::new(),
+            answers: Vec::new(),
+            gauges,
+            results,
+            awaiting_adoptions: None,
+            options: Arc::clone(options),
+            config,
+            thread,
+        }
+    }
+
+    fn check_adoptions(&mut self) {
+        let adopted = self.adopted;
+        if let Some((_, done)) = self
+            .awaiting_adoptions
+            .take_if(|(opened, _)| *opened <= adopted)
+        {
+            done();
+        }
+    }
+
+    /// Subscriptions, and publishers that have to be confirmed, that are connected but not ready.
+    fn awaited(&mut self) -> u64 {
+        let mut awaited = 0;
+        for subscriber in self.subscribers.iter().filter(|one| one.token.is_some()) {
+            let lanes = subscriber.books.lanes();
+            awaited += lanes.iter().filter(|lane| !lane.is_ready).count() as u64;
+        }
+        if self.options.dialect == Dialect::Nats {
+            for (_, seat) in self.seats.iter_mut() {
+                let is_waiting = matches!(seat.role, Role::Publisher(_)) && !seat.is_confirmed;
+                awaited += u64::from(is_waiting);
+            }
+        }
+        awaited
+    }
+
+    /// Looks how far the subscriptions are; in the raw dialect a probe of every stream tells.
+    fn prepare(&mut self, io: &mut Io) {
+        let awaited = self.awaited();
+        self.gauges.show_awaited(awaited);
+        let now_ns = io.read_clock_ns();
+        if self.options.dialect == Dialect::Raw {
+            for stream in 0..self.desk.layout.streams() {
+                if self.is_own(stream) {
+                    self.desk.compose(stream, 0, now_ns, now_ns, true);
+                    self.send_composed(io, stream);
+                }
+            }
+        }
+        io.set_alarm(0);
+        io.set_alarm(now_ns + PREPARE_NS);
+    }
+
+    fn is_own(&self, stream: u32) -> bool {
+        self.desk.layout.publisher_of(stream) as usize % self.config.threads == self.thread
+    }
+
+    fn begin(&mut self, io: &mut Io, window: Window) {
+        if !matches!(self.phase, Phase::Opening | Phase::Preparing) {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.desk.fan.unconfirmed = self.awaited();
+        self.desk.begin(window, self.config.rate.unwrap_or(1.0));
+        self.skip_foreign();
+        self.set_next_alarm(io);
+    }
+
+    /// Moves to the next message that is this thread's to publish.
+    fn skip_foreign(&mut self) {
+        if !self.is_publishing {
+            self.next = u64::MAX;
+            return;
+        }
+        while !self.is_own(self.desk.layout.stream_of(self.next)) {
+            self.next += 1;
+        }
+    }
+
+    fn next_due_ns(&self) -> u64 {
+        match self.desk.pace {
+            Some(pace) if self.is_publishing => pace.due_ns(self.next),
+            _ => u64::MAX,
+        }
+    }
+
+    /// Publishes what the schedule wants by now.
+    fn publish_due(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        for _ in 0..SENDS_PER_ALARM {
+            let due_ns = self.next_due_ns();
+            let now_ns = io.read_clock_ns();
+            if due_ns > now_ns || due_ns >= window.until_ns {
+                return;
+            }
+            let number = self.next;
+            self.next += 1;
+            self.skip_foreign();
+            let stream = self.desk.layout.stream_of(number);
+            if window.measures(due_ns) {
+                self.desk.sheet.late.record(now_ns - due_ns);
+            }
+            self.desk.compose(stream, number, due_ns, now_ns, false);
+            if self.send_composed(io, stream) {
+                self.desk.count_published(stream, due_ns);
+            } else {
+                self.desk.sheet.tally.unsent += 1;
+            }
+        }
+    }
+
+    /// Sends what the desk has composed on the connection of its stream.
+    fn send_composed(&mut self, io: &mut Io, stream: u32) -> bool {
+        let place = match self.options.dialect {
+            Dialect::Raw => stream,
+            _ => self.desk.layout.publisher_of(stream),
+        };
+        let Some(Some(token)) = self.publishers.get(place as usize).copied() else {
+            return false;
+        };
+        let FanoutWorker {
+            seats,
+            desk,
+            workspace,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            return false;
+        };
+        let key = Some(desk.masking_key());
+        let (kind, message) = (desk.message_kind(), desk.message());
+        let sender = &mut seat.connection.sender;
+        io.send(token, |out| {
+            sender.message(kind, message, key, workspace, out).is_ok()
+        })
+        .unwrap_or(false)
+    }
+
+    fn keep_running(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        let now_ns = io.read_clock_ns();
+        self.stall_when_due(io, window, now_ns);
+        if self.phase == Phase::Running {
+            self.publish_due(io);
+            if now_ns >= window.until_ns {
+                self.drain(io);
+            }
+        }
+        self.set_next_alarm(io);
+    }
+
+    fn stall_when_due(&mut self, io: &mut Io, window: Window, now_ns: u64) {
+        let Some(stall) = self.options.stall else {
+            return;
+        };
+        if !self.has_stalled && now_ns >= window.measure_from_ns {
+            self.has_stalled = true;
+            self.stall_until_ns = stall
+                .for_ns
+                .map(|for_ns| window.measure_from_ns.saturating_add(for_ns));
+            self.each_stalled(|token| io.pause_receive(token));
+        }
+        if self
+            .stall_until_ns
+            .is_some_and(|until_ns| now_ns >= until_ns)
+        {
+            self.stall_until_ns = None;
+            self.each_stalled(|token| io.resume_receive(token));
+        }
+    }
+
+    fn each_stalled(&self, visit: impl FnMut(Token)) {
+        let stalled = self
+            .subscribers
+            .iter()
+            .filter(|one| one.books.class == Class::Stalled);
+        stalled.filter_map(|one| one.token).for_each(visit);
+    }
+
+    fn set_next_alarm(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        let mut next_ns = self.stall_until_ns.unwrap_or(u64::MAX);
+        if self.phase == Phase::Running {
+            next_ns = next_ns.min(self.next_due_ns()).min(window.until_ns);
+            if self.options.stall.is_some() && !self.has_stalled {
+                next_ns = next_ns.min(window.measure_from_ns);
+            }
+        }
+        if next_ns != u64::MAX && matches!(self.phase, Phase::Running | Phase::Draining) {
+            io.set_alarm(next_ns);
+        }
+    }
+
+    /// Nothing more is published. The main thread knows when nothing more is to be expected.
+    fn drain(&mut self, io: &mut Io) {
+        self.phase = Phase::Draining;
+        io.set_alarm(0);
+        self.show();
+    }
+
+    /// The run is over: counts where everybody stands, hands the sheet in, and begins to close.
+    fn account(&mut self, io: &mut Io) {
+        if self.phase == Phase::Closing {
+            return;
+        }
+        self.phase = Phase::Closing;
+        let FanoutWorker {
+            desk,
+            subscribers,
+            seats,
+            ..
+        } = self;
+        for subscriber in subscribers.iter() {
+            let is_open = subscriber.token.is_some_and(|token| {
+                io.is_open(token) && seats.get_mut(token).is_some_and(|seat| !seat.is_explained)
+            });
+            let class = &mut desk.fan.classes[subscriber.books.class as usize];
+            if is_open {
+                desk.sheet.tally.alive += 1;
+                class.open.count(&desk.layout, &subscriber.books);
+            } else {
+                class.ended += 1;
+                class.closed.count(&desk.layout, &subscriber.books);
+            }
+        }
+        for token in self.publishers.iter().flatten() {
+            self.desk.sheet.tally.alive += u64::from(io.is_open(*token));
+        }
+        let mut sheet = std::mem::take(&mut self.desk.sheet);
+        sheet.fanout = Some(Box::new(std::mem::take(&mut self.desk.fan)));
+        // The main thread may have given up waiting; then nobody wants the sheet.
+        let _ = self.results.send(sheet);
+        self.close_all(io);
+    }
+
+    fn close_all(&mut self, io: &mut Io) {
+        let FanoutWorker {
+            desk,
+            subscribers,
+            seats,
+            ..
+        } = self;
+        for (token, seat) in seats.iter_mut() {
+            seat.is_explained = true;
+            let reads = match seat.role {
+                Role::Publisher(_) => true,
+                Role::Subscriber(index) => subscribers
+                    .get(index as usize)
+                    .is_some_and(|one| matches!(one.books.class, Class::Healthy | Class::Churning)),
+            };
+            if reads {
+                let key = Some(desk.masking_key());
+                // Refused only when the close frame is out already.
+                io.send(token, |out| {
+                    let _ = seat
+                        .connection
+                        .sender
+                        .close(Some(StatusCode::NORMAL), "", key, out);
+                });
+            } else {
+                // It does not read, so it would not see the answer.
+                io.reset(token);
+            }
+        }
+        io.set_alarm(0);
+        io.set_alarm(io.read_clock_ns() + CLOSING_NS);
+        self.stop_when_empty(io);
+    }
+
+    fn stop_when_empty(&mut self, io: &mut Io) {
+        if self.phase == Phase::Closing && self.seats.count() == 0 {
+            io.stop();
+        }
+    }
+
+    fn show(&self) {
+        self.gauges
+            .show(self.desk.delivered(), self.seats.count() as u64);
+        self.gauges.show_fanout(FanoutShown {
+            sent: self.desk.fan.sent,
+            owed: self.desk.owed,
+            settled: self.desk.settled(),
+            unanswered: self.desk.unanswered(),
+            draining: u64::from(matches!(self.phase, Phase::Draining | Phase::Closing)),
+            ..FanoutShown::default()
+        });
+    }
+
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        let now_ns = io.read_clock_ns();
+        let length = bytes.len();
+        let FanoutWorker {
+            seats,
+            desk,
+            workspace,
+            scratch,
+            subscribers,
+            answers,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            return;
+        };
+        if seat.is_explained {
+            return;
+        }
+        scratch.clear();
+        let mut end = None;
+        let mut input = Input::new(bytes);
+        let Connection { receiver, sender } = &mut seat.connection;
+        while end.is_none() {
+            match receiver.next_event(&mut input, workspace) {
+                Ok(None) => break,
+                Ok(Some(Event::Message(message))) => match seat.role {
+                    Role::Subscriber(index) => {
+                        if let Some(one) = subscribers.get_mut(index as usize) {
+                            let partial = &mut seat.partial;
+                            hear::subscriber(
+                                desk,
+                                &mut one.books,
+                                partial,
+                                &message,
+                                now_ns,
+                                answers,
+                            );
+                        }
+                    }
+                    Role::Publisher(_) => {
+                        let partial = &mut seat.partial;
+                        seat.is_confirmed |=
+                            hear::publisher(desk, partial, &message, now_ns, answers);
+                    }
+                },
+                Ok(Some(Event::Ping(payload))) => {
+                    desk.sheet.tally.pings += 1;
+                    // Refused only after our close frame, where a pong would be wrong.
+                    let _ = sender.pong(payload, Some(desk.masking_key()), scratch);
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(frame))) => {
+                    let code = frame.as_ref().map(|frame| frame.code);
+                    let number = code.map_or(1005, |code| code.0);
+                    if !sender.close_sent() {
+                        *desk.sheet.tally.close_codes.entry(number).or_default() += 1;
+                        let _ = sender.close(code, "", Some(desk.masking_key()), scratch);
+                    }
+                    end = Some((
+                        "closed_by_server",
+                        format!(
+                            "the server sent a close frame that nobody had asked for ({number})"
+                        ),
+                    ));
+                }
+                Err(error) => {
+                    let key = Some(desk.masking_key());
+                    let _ = sender.close(Some(error.close_code()), "", key, scratch);
+                    end = Some((
+                        "protocol_error",
+                        format!("the server broke the protocol: {error}"),
+                    ));
+                }
+            }
+        }
+        if !scratch.is_empty() {
+            io.send(token, |out| out.extend_from_slice(scratch));
+        }
+        self.send_answers(io, token);
+        match end {
+            Some((kind, detail)) => self.end_connection(io, token, kind, detail),
+            None => self.hold_back(io, token, length, now_ns),
+        }
+    }
+
+    /// The server has closed or failed: counted once, where it was not our wish.
+    fn end_connection(&mut self, io: &mut Io, token: Token, kind: &'static str, detail: String) {
+        if let Some(seat) = self.seats.get_mut(token)
+            && !std::mem::replace(&mut seat.is_explained, true)
+        {
+            self.gauges.count_failure();
+            let class = match seat.role {
+                Role::Publisher(_) => Class::Healthy,
+                Role::Subscriber(index) => self
+                    .subscribers
+                    .get(index as usize)
+                    .map_or(Class::Healthy, |one| one.books.class),
+            };
+            let kind = kind_of_end(kind, class);
+            self.desk.sheet.tally.fail(&kind, || detail);
+        }
+        io.finish(token);
+        io.set_timer(token, SERVER_CLOSE_MS);
+    }
+
+    fn send_answers(&mut self, io: &mut Io, token: Token) {
+        let FanoutWorker {
+            seats,
+            desk,
+            workspace,
+            answers,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            answers.clear();
+            return;
+        };
+        for (kind, message) in answers.drain(..) {
+            let key = Some(desk.masking_key());
+            let sender = &mut seat.connection.sender;
+            // Refused only after our close frame; then nothing more is to be said.
+            io.send(token, |out| {
+                let _ = sender.message(kind, &message, key, workspace, out);
+            });
+        }
+    }
+
+    /// A slow reader takes what it is allowed and then stops for a while.
+    fn hold_back(&mut self, io: &mut Io, token: Token, bytes: usize, now_ns: u64) {
+        let Some(seat) = self.seats.get_mut(token) else {
+            return;
+        };
+        let Role::Subscriber(index) = seat.role else {
+            return;
+        };
+        let subscriber = self.subscribers.get_mut(index as usize);
+        if let Some(throttle) = subscriber.and_then(|one| one.throttle.as_mut()) {
+            let pause_ms = throttle.take(bytes, now_ns);
+            if pause_ms > 0 {
+                io.pause_receive(token);
+                io.set_timer(token, pause_ms);
+            }
+        }
+    }
+
+    /// A churning subscriber leaves: a close frame, and the end without waiting for the answer.
+    pub(super) fn leave(&mut self, io: &mut Io, index: usize) -> bool {
+        let Some(subscriber) = self.subscribers.get_mut(index) else {
+            return false;
+        };
+        let Some(token) = subscriber.token else {
+            return false;
+        };
+        let Some(seat) = self.seats.get_mut(token) else {
+            return false;
+        };
+        if seat.is_explained || !io.is_open(token) {
+            return false;
+        }
+        seat.is_explained = true;
+        subscriber.is_away = true;
+        self.desk.fan.comings.left += 1;
+        let key = Some(self.desk.masking_key());
+        io.send(token, |out| {
+            let _ = seat
+                .connection
+                .sender
+                .close(Some(StatusCode::NORMAL), "", key, out);
+        });
+        io.terminate(token);
+        true
+    }
+}
+
+/// Ends of readers that were made slow have names of their own: a server may close those.
+fn kind_of_end(kind: &str, class: Class) -> String {
+    match class {
+        Class::Healthy | Class::Churning => kind.to_owned(),
+        Class::Slow | Class::Stalled => format!("{kind}_{}", class.as_str()),
+    }
+}
+
+impl Opens for FanoutWorker {
+    fn sheet_mut(&mut self) -> &mut Sheet {
+        &mut self.desk.sheet
+    }
+
+    fn nonce(&mut self) -> [u8; 16] {
+        self.desk.nonce()
+    }
+
+    fn opening_ended(&mut self, opened: usize, done: Box<dyn FnOnce()>) {
+        self.awaiting_adoptions = Some((opened, done));
+        self.check_adoptions();
+    }
+}
+
+impl Application for FanoutWorker {
+    type Mail = Command;
+    type Adopted = Upgraded;
+
+    fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
+        let Upgraded {
+            number,
+            deflate,
+            mut first_bytes,
+        } = adopted;
+        let role = match number.checked_sub(self.config.connections) {
+            Some(place) => {
+                if let Some(publisher) = self.publishers.get_mut(place as usize) {
+                    *publisher = Some(token);
+                }
+                Role::Publisher(place)
+            }
+            None => Role::Subscriber(number - self.first),
+        };
+        let seat = Seat {
+            connection: Connection::new(Arc::clone(&self.desk.settings), deflate),
+            role,
+            is_explained: false,
+            is_confirmed: false,
+            partial: Vec::new(),
+        };
+        self.seats.insert(token, seat);
+        if let Role::Subscriber(index) = role
+            && let Some(subscriber) = self.subscribers.get_mut(index as usize)
+        {
+            subscriber.token = Some(token);
+            if std::mem::take(&mut subscriber.is_away) {
+                self.desk.fan.comings.returned += 1;
+            }
+            hear::introduce(&self.desk, &subscriber.books, &mut self.answers);
+            self.send_answers(io, token);
+        }
+        if !first_bytes.is_empty() {
+            self.handle_received(io, token, &mut first_bytes);
+        }
+        self.adopted += 1;
+        self.check_adoptions();
+    }
+
+    fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        self.handle_received(io, token, bytes);
+    }
+
+    fn on_alarm(&mut self, io: &mut Io) {
+        match self.phase {
+            Phase::Opening => {}
+            Phase::Preparing => self.prepare(io),
+            Phase::Running | Phase::Draining => self.keep_running(io),
+            Phase::Closing => {
+                // Servers that do not take part in the closing handshake are not waited for.
+                for token in io.tokens() {
+                    io.reset(token);
+                }
+                io.stop();
+            }
+        }
+    }
+
+    fn on_timer(&mut self, io: &mut Io, token: Token) {
+        match self.seats.get_mut(token) {
+            Some(seat) if !seat.is_explained => io.resume_receive(token),
+            _ => io.reset(token),
+        }
+    }
+
+    fn on_mail(&mut self, io: &mut Io, mail: Command) {
+        match mail {
+            Command::Prepare if self.phase == Phase::Opening => {
+                self.phase = Phase::Preparing;
+                self.prepare(io);
+            }
+            Command::Prepare => {}
+            Command::Begin(window) => self.begin(io, window),
+            Command::Stop => {
+                if let Some(window) = &mut self.desk.window {
+                    window.until_ns = window.until_ns.min(io.read_clock_ns());
+                }
+                if self.phase != Phase::Closing {
+                    self.drain(io);
+                }
+            }
+            Command::Account => self.account(io),
+        }
+    }
+
+    fn on_turn(&mut self, _io: &mut Io) {
+        self.show();
+    }
+
+    fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {
+        let Some(seat) = self.seats.remove(token) else {
+            return;
+        };
+        let class = match seat.role {
+            Role::Publisher(place) => {
+                if let Some(publisher) = self.publishers.get_mut(place as usize) {
+                    *publisher = None;
+                }
+                Class::Healthy
+            }
+            Role::Subscriber(index) => match self.subscribers.get_mut(index as usize) {
+                Some(subscriber) => {
+                    subscriber.token = None;
+                    subscriber.books.class
+                }
+                None => Class::Healthy,
+            },
+        };
+        if self.phase == Phase::Closing {
+            self.stop_when_empty(io);
+            return;
+        }
+        if !seat.is_explained {
+            self.gauges.count_failure();
+            let (kind, detail) = explain(cause);
+            self.desk
+                .sheet
+                .tally
+                .fail(&kind_of_end(kind, class), || detail);
+        }
+    }
+}
