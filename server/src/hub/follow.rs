@@ -81,7 +81,13 @@ impl Hub {
             if let Some(session) = turn.state_of(asking.id) {
                 session.body().joining.retain(|joining| *joining != index);
             }
+            let (id, ends_with) = (asking.id, asking.ends_with);
             self.attach(turn, index, asking);
+            if let Some(request_id) = ends_with {
+                let name = self.topics.get(index).map(|topic| topic.name.clone());
+                let name = name.as_ref().map_or("", TopicName::as_str);
+                self.unsubscribe(turn, id, request_id, name);
+            }
         }
     }
 
@@ -110,6 +116,9 @@ impl Hub {
                 session.body().joining.retain(|joining| *joining != index);
             }
             self.cannot_subscribe(turn, &asking, name.as_str(), code);
+            if let Some(request_id) = asking.ends_with {
+                self.unsubscribe(turn, asking.id, request_id, name.as_str());
+            }
         }
     }
 

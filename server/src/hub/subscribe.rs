@@ -52,6 +52,7 @@ impl Hub {
                 history: subscribe.history as usize,
                 wants_snapshot: subscribe.snapshot,
                 pattern: None,
+                ends_with: None,
             };
             match filter {
                 Filter::Topic(name) => self.subscribe_topic(turn, name, asking),
@@ -89,6 +90,7 @@ impl Hub {
                 history: target.history as usize,
                 wants_snapshot: true,
                 pattern: None,
+                ends_with: None,
             };
             match filter {
                 Filter::Topic(name) => self.subscribe_topic(turn, name, asking),
@@ -277,6 +279,7 @@ impl Hub {
             history: how.history,
             wants_snapshot: how.wants_snapshot,
             pattern: Some(pattern.clone()),
+            ends_with: None,
         };
         let resume = body.resume.remove(&topic.name);
         self.attach(turn, index, Asking { resume, ..asking });
@@ -386,7 +389,12 @@ impl Hub {
         text: &str,
     ) {
         let is_done = match Filter::parse(text) {
-            Ok(Filter::Topic(name)) => self.unsubscribe_topic(turn, id, &name),
+            Ok(Filter::Topic(name)) => {
+                if self.unsubscribe_when_joined(turn, id, request_id, &name) {
+                    return;
+                }
+                self.unsubscribe_topic(turn, id, &name)
+            }
             Ok(Filter::Pattern(pattern)) => self.unsubscribe_pattern(turn, id, &pattern),
             Err(error) => {
                 let error = CommandError::bad_topic(request_id, text, error);
@@ -413,6 +421,35 @@ impl Hub {
         self.refuse(turn, id, &error);
     }
 
+    /// If the connection waits for the topic's home, its requests are answered in their order:
+    /// this one after the subscription.
+    fn unsubscribe_when_joined(
+        &mut self,
+        turn: &mut HubTurn<'_>,
+        id: ConnectionId,
+        request_id: Option<u64>,
+        name: &TopicName,
+    ) -> bool {
+        let body = turn.state_of(id).and_then(|session| session.body.as_ref());
+        let (Some(index), Some(body)) = (self.topics.find(name.as_str()), body) else {
+            return false;
+        };
+        if !body.joining.contains(&index) {
+            return false;
+        }
+        let Some(topic) = self.topics.get_mut(index) else {
+            return false;
+        };
+        let mut asking = topic.waiting.iter_mut().rev();
+        match asking.find(|asking| asking.id == id) {
+            Some(asking) if asking.ends_with.is_none() => {
+                asking.ends_with = Some(request_id);
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn unsubscribe_topic(
         &mut self,
         turn: &mut HubTurn<'_>,
@@ -426,13 +463,6 @@ impl Hub {
             return false;
         };
         let body = session.body();
-        if let Some(at) = body.joining.iter().position(|joining| *joining == index) {
-            body.joining.swap_remove(at);
-            if let Some(topic) = self.topics.get_mut(index) {
-                topic.waiting.retain(|asking| asking.id != id);
-            }
-            return true;
-        }
         let is_matched = body.matching(name.as_str()).is_some();
         match body.find_mut(index) {
             Some(found) if found.is_named => {

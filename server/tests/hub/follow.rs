@@ -1,0 +1,1 @@
+//! What concerns several shards: one order for all, patterns, coming and going.
