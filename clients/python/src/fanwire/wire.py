@@ -65,7 +65,8 @@ def parse_text(text: str) -> dict[str, Any]:
 def member(message: Mapping[str, Any], name: str, kind: type) -> Any:
     """A member that must be there."""
     value = message.get(name)
-    if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
+    is_wrong = isinstance(value, bool) or (isinstance(value, int) and value < 0)
+    if not isinstance(value, kind) or is_wrong:
         raise Malformed(f"{name} is {value!r}")
     return value
 
