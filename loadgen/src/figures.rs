@@ -65,7 +65,8 @@ impl Percentiles {
 /// Latencies by what they measure.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Latencies {
-    /// From when a message (storm: a connection) was due to its reply.
+    /// From when a message (storm: a connection) was due to its reply (fan-out: to each copy at a
+    /// healthy subscriber).
     pub response: Percentiles,
     /// From when it was actually sent (storm: begun) to its reply. Same in a closed loop.
     pub service: Percentiles,
@@ -76,6 +77,15 @@ pub struct Latencies {
     /// Storm: first message to its reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_message: Option<Percentiles>,
+    /// Fan-out: of each message, due to its last copy at a healthy subscriber.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Percentiles>,
+    /// Fan-out: of each message, due to its first copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<Percentiles>,
+    /// Fan-out: copies at healthy subscribers; the same as `response`, under its own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Percentiles>,
 }
 
 /// Message counters of the whole run, warm-up included.

@@ -74,6 +74,9 @@ pub struct Report {
     pub messages_per_second: f64,
     /// Asked rate.
     pub target_per_second: Option<f64>,
+    /// Fan-out: copies that healthy subscribers got, of those they were entitled to, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_share: Option<f64>,
     /// What kept the rate from being higher.
     pub limiter: Limiter,
     /// Message counters.
@@ -145,6 +148,7 @@ impl Report {
             warmup_s: config.warmup_ns as f64 / 1e9,
             messages_per_second: per_second,
             target_per_second: config.rate,
+            delivered_share: fanout.as_ref().and_then(Fanout::delivered_share),
             limiter: judgement.limiter,
             messages: messages(measured, fanout.as_ref()),
             latency_ns: Latencies {
@@ -152,6 +156,11 @@ impl Report {
                 connect: Percentiles::of(&measured.sheet.connect),
                 upgrade: Percentiles::of(&measured.sheet.upgrade),
                 first_message: is_storm.then(|| Percentiles::of(&measured.sheet.first_message)),
+                last: fanout.as_ref().map(|fanout| fanout.message.last_ns.clone()),
+                first: fanout
+                    .as_ref()
+                    .map(|fanout| fanout.message.first_ns.clone()),
+                healthy: fanout.as_ref().map(|_| Percentiles::of(&response)),
                 response: Percentiles::of(&response),
             },
             connections: Connections {

@@ -44,6 +44,9 @@ pub trait Opens: Application<Adopted = Upgraded> {
     fn opening_ended(&mut self, opened: usize, done: Box<dyn FnOnce()>);
 }
 
+/// What is done to a socket; the number is the connection's.
+pub type Prepare = Box<dyn Fn(u32, &Stream)>;
+
 /// What one thread opens.
 pub struct Share {
     /// How many connections.
@@ -53,7 +56,7 @@ pub struct Share {
     /// The opening handshake of a connection, by its number.
     pub greeting: Box<dyn Fn(u32) -> Rc<Greeting>>,
     /// What is done to a socket before its first message is received, by its number.
-    pub prepare: Box<dyn Fn(u32, &Stream)>,
+    pub prepare: Prepare,
 }
 
 impl Share {

@@ -16,7 +16,7 @@ use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, 
 
 use crate::config::{Config, Mode};
 use crate::fanout::layout::Layout;
-use crate::fanout::worker::{FanoutWorker, publisher_connections};
+use crate::fanout::worker::FanoutWorker;
 use crate::fanout::{self, churn};
 use crate::gauges::{FanoutShown, Gauges, Reading};
 use crate::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
@@ -28,12 +28,14 @@ use crate::storm::Storm;
 use crate::tally::Sheet;
 use crate::worker::{Command, Worker};
 
+mod copies;
+
+use copies::all_connections;
+
 /// Between the announcement of the window and its first message, so that all threads know it.
 const LEAD_NS: u64 = 20_000_000;
 /// How often the main thread looks up: signals, threads that ended early, progress.
 const LOOK_MS: u64 = 20;
-/// A fan-out that delivered nothing for so long has nothing more to deliver.
-const QUIET: Duration = Duration::from_millis(1_500);
 /// What a thread may take for counting and closing beyond the drain before it is given up.
 const PATIENCE_MS: u64 = 10_000;
 /// Descriptors a thread needs beside its connections: rings, doorbells, openings in progress.
@@ -136,15 +138,6 @@ fn preflight(config: &Config) -> Result<Vec<String>, String> {
         }
     }
     Ok(notes)
-}
-
-/// Subscribers and publishers of a fan-out; of the other commands what was asked for.
-fn all_connections(config: &Config) -> u32 {
-    let publishers = config.fanout.as_ref().map_or(0, |options| {
-        let layout = Layout::new(options, 0, config.seed);
-        publisher_connections(options, &layout, 0, 1).0
-    });
-    config.connections + publishers
 }
 
 fn start(config: &Arc<Config>, is_interrupted: Arc<AtomicBool>) -> Result<Run, String> {
@@ -429,45 +422,6 @@ impl Run {
         if self.config.mode == Mode::Fanout {
             self.await_copies();
             self.command(Command::Account);
-        }
-    }
-
-    /// Waits until every subscription of an open connection is in force, for as long as a
-    /// connection may take.
-    fn confirm_subscriptions(&mut self) {
-        self.command(Command::Prepare);
-        let patience = Duration::from_millis(self.config.connect_timeout_ms);
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline && !self.is_interrupted() && !self.has_dead_thread() {
-            let awaited = self.reading().fanout.awaited;
-            if awaited == Some(0) {
-                break;
-            }
-            self.progress.preparing(awaited);
-            std::thread::sleep(Duration::from_millis(LOOK_MS));
-        }
-    }
-
-    /// Waits until everything that was published has arrived where it should, or nothing moves any
-    /// more, or the drain is over.
-    fn await_copies(&mut self) {
-        let deadline = Instant::now() + Duration::from_millis(self.config.drain_ms);
-        let (mut last, mut moved_at) = (u64::MAX, Instant::now());
-        while Instant::now() < deadline && !self.has_dead_thread() {
-            let reading = self.reading();
-            let shown = reading.fanout;
-            let is_published = shown.draining == self.crew.len() as u64 && shown.unanswered == 0;
-            if is_published && shown.settled >= shown.owed {
-                return;
-            }
-            let now = Instant::now();
-            if reading.received + shown.settled != last {
-                (last, moved_at) = (reading.received + shown.settled, now);
-            } else if now.duration_since(moved_at) >= QUIET {
-                return;
-            }
-            self.progress.running(Mode::Fanout, reading, 0);
-            std::thread::sleep(Duration::from_millis(LOOK_MS));
         }
     }
 

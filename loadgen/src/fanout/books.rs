@@ -68,9 +68,9 @@ impl Counts {
         self.strangers += strangers;
         self.repeated += repeated;
         self.faults += faults;
-        self.announced.gap += gap;
-        self.announced.conflated += conflated;
-        self.announced.unrecovered += unrecovered;
+        self.announced.gap = self.announced.gap.saturating_add(*gap);
+        self.announced.conflated = self.announced.conflated.saturating_add(*conflated);
+        self.announced.unrecovered = self.announced.unrecovered.saturating_add(*unrecovered);
         self.payload_bytes += payload_bytes;
     }
 }
@@ -177,6 +177,11 @@ impl Books {
         }
     }
 
+    /// Whether anything of the load has come.
+    pub fn has_received(&self) -> bool {
+        self.nexts.iter().any(|next| *next > 0)
+    }
+
     /// Takes a copy that comes without a number of the server.
     pub fn take_bare(
         &mut self,
@@ -261,6 +266,7 @@ impl Books {
                 from: *next,
                 to: sequence,
             };
+            // Sequences have 40 bits.
             *next = sequence + 1;
             if keeps_holes && hole.from < hole.to {
                 self.remember(hole);

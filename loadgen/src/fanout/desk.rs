@@ -6,6 +6,7 @@ use fanwire_protocol::{MaskingKey, MessageKind, Settings};
 
 use crate::config::Config;
 use crate::fanout::board::Board;
+use crate::fanout::books::Counts;
 use crate::fanout::dialect::{binary, json, nats};
 use crate::fanout::layout::{Class, Layout, Pace};
 use crate::fanout::options::{Dialect, Form, Kind, Options};
@@ -232,11 +233,14 @@ impl Desk {
 
     /// Copies that were delivered, or of which the server said that they will not be.
     pub fn settled(&self) -> u64 {
-        let of = |counts: &crate::fanout::books::Counts| {
+        let of = |counts: &Counts| {
             let told = counts.announced;
-            counts.delivered + told.gap + told.conflated + told.unrecovered
+            let untold = told.conflated.saturating_add(told.unrecovered);
+            let told = told.gap.saturating_add(untold);
+            counts.delivered.saturating_add(told)
         };
-        self.fan.classes.iter().map(|class| of(&class.counts)).sum()
+        let classes = self.fan.classes.iter();
+        classes.fold(0, |sum: u64, class| sum.saturating_add(of(&class.counts)))
     }
 
     /// First copies that arrived.

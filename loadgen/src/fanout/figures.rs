@@ -70,13 +70,18 @@ impl Ledger {
             ..
         } = class.counts;
         let eligible = class.open.eligible(published) + class.closed.eligible(published);
-        let found = delivered
-            + announced.gap
-            + announced.conflated
-            + announced.unrecovered
-            + cut_off_at_close
-            + in_flight;
-        let missing = eligible as i64 - found as i64;
+        // What a server announces is its own affair: the sum must not overflow on nonsense.
+        let parts = [
+            delivered,
+            announced.gap,
+            announced.conflated,
+            announced.unrecovered,
+            cut_off_at_close,
+            in_flight,
+        ];
+        let found: i128 = parts.into_iter().map(i128::from).sum();
+        let missing = i128::from(eligible) - found;
+        let missing = i64::try_from(missing).unwrap_or(i64::MIN);
         Ledger {
             eligible,
             delivered,
@@ -101,12 +106,12 @@ impl Ledger {
     pub fn add(&mut self, other: &Ledger) {
         self.eligible += other.eligible;
         self.delivered += other.delivered;
-        self.declared_gap += other.declared_gap;
-        self.conflated += other.conflated;
-        self.unrecovered += other.unrecovered;
+        self.declared_gap = self.declared_gap.saturating_add(other.declared_gap);
+        self.conflated = self.conflated.saturating_add(other.conflated);
+        self.unrecovered = self.unrecovered.saturating_add(other.unrecovered);
         self.cut_off_at_close += other.cut_off_at_close;
         self.in_flight += other.in_flight;
-        self.missing += other.missing;
+        self.missing = self.missing.saturating_add(other.missing);
         self.duplicates += other.duplicates;
         self.reordered += other.reordered;
         self.foreign += other.foreign;
@@ -221,6 +226,19 @@ pub struct Fanout {
     pub churn: Option<ChurnFigures>,
     /// What was asked for.
     pub settings: FanoutSettings,
+}
+
+impl Fanout {
+    /// Copies that healthy subscribers got, of those they were entitled to.
+    pub fn delivered_share(&self) -> Option<f64> {
+        let healthy = self.classes.iter().find(|class| class.class == "healthy")?;
+        let Ledger {
+            eligible,
+            delivered,
+            ..
+        } = healthy.ledger;
+        (eligible > 0).then(|| delivered as f64 / eligible as f64)
+    }
 }
 
 /// The figures of a run; `None` when it was not a fan-out.

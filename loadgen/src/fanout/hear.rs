@@ -145,9 +145,9 @@ pub fn publisher(
 }
 
 /// Runs through the operations of a NATS stream; what is left over waits for more.
-fn stream<'a>(
+fn stream(
     partial: &mut Vec<u8>,
-    bytes: &'a [u8],
+    bytes: &[u8],
     mut handle: impl FnMut(Result<nats::Operation<'_>, &'static str>),
 ) {
     // Mostly a frame holds whole operations, and nothing has to be copied.

@@ -11,7 +11,7 @@ use crate::establish::Greeting;
 use crate::fanout::dialect::raw;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
-use crate::fanout::worker::publisher_connections;
+use crate::fanout::publish::publisher_connections;
 use crate::opening::Share;
 use crate::plan;
 

@@ -33,7 +33,9 @@ impl Standing {
         });
         for lane in books.lanes() {
             self.topic_lanes[lane.topic as usize] += 1;
-            self.lasts[lane.topic as usize] += lane.cursor.last().unwrap_or(0);
+            let lasts = &mut self.lasts[lane.topic as usize];
+            // A server may say any number; ours stay far below.
+            *lasts = lasts.saturating_add(lane.cursor.last().unwrap_or(0));
         }
     }
 
@@ -61,7 +63,8 @@ impl Standing {
         let mut behind = 0;
         for (topic, lanes) in self.topic_lanes.iter().enumerate() {
             let head = heads.get(topic).copied().unwrap_or(0);
-            behind += (lanes * head).saturating_sub(self.lasts[topic]);
+            let owed = lanes.saturating_mul(head);
+            behind += owed.saturating_sub(self.lasts[topic]);
         }
         behind
     }
@@ -72,7 +75,7 @@ fn add_each(mine: &mut Vec<u64>, theirs: &[u64]) {
         mine.resize(theirs.len(), 0);
     }
     for (mine, theirs) in mine.iter_mut().zip(theirs) {
-        *mine += theirs;
+        *mine = mine.saturating_add(*theirs);
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use fanwire_protocol::{Connection, Event, Input, StatusCode, Workspace, WorkspaceLimits};
+use fanwire_protocol::{Connection, StatusCode, Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
 
 use crate::config::Config;
@@ -17,6 +17,8 @@ use crate::fanout::desk::Desk;
 use crate::fanout::hear;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
+use crate::fanout::publish::publisher_connections;
+use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
 use crate::fanout::throttle::Throttle;
 use crate::gauges::{FanoutShown, Gauges};
 use crate::opening::Opens;
@@ -25,10 +27,6 @@ use crate::table::Table;
 use crate::tally::Sheet;
 use crate::worker::{Command, Upgraded, explain};
 
-/// Messages published before arrivals get their turn again, when the schedule is behind.
-const SENDS_PER_ALARM: usize = 512;
-/// Between two looks at which subscriptions are in force, and two probes of each stream.
-const PREPARE_NS: u64 = 50_000_000;
 /// How long servers have for the closing handshake at the end; nothing is measured then.
 const CLOSING_NS: u64 = 1_000_000_000;
 /// How long a server that has closed a connection has to end it.
@@ -53,74 +51,37 @@ pub(super) enum Phase {
 pub(super) struct Subscriber {
     pub(super) books: Books,
     pub(super) token: Option<Token>,
-    throttle: Option<Throttle>,
+    pub(super) throttle: Option<Throttle>,
     /// Away on purpose, until it comes back.
     pub(super) is_away: bool,
 }
 
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// By its place among this thread's subscribers.
-    Subscriber(u32),
-    /// By its place among all publisher connections.
-    Publisher(u32),
-}
-
-struct Seat {
-    connection: Connection,
-    role: Role,
-    /// Why it ends has been counted.
-    is_explained: bool,
-    /// A publisher that the server has answered (NATS).
-    is_confirmed: bool,
-    /// Part of a NATS operation.
-    partial: Vec<u8>,
-}
-
 /// The application of one core.
 pub struct FanoutWorker {
-    config: Arc<Config>,
-    options: Arc<Options>,
-    thread: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) options: Arc<Options>,
+    pub(super) thread: usize,
     pub(super) desk: Desk,
-    workspace: Workspace,
-    seats: Table<Seat>,
+    pub(super) workspace: Workspace,
+    pub(super) seats: Table<Seat>,
     /// This thread's subscribers; the first has number `first` in the whole run.
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) first: u32,
     /// Publisher connections of the whole run; `None` where they are other threads' or gone.
-    publishers: Vec<Option<Token>>,
+    pub(super) publishers: Vec<Option<Token>>,
     /// Next message of the schedule.
-    next: u64,
-    is_publishing: bool,
+    pub(super) next: u64,
+    pub(super) is_publishing: bool,
     pub(super) phase: Phase,
     /// Stalled readers: when they go on.
-    stall_until_ns: Option<u64>,
-    has_stalled: bool,
+    pub(super) stall_until_ns: Option<u64>,
+    pub(super) has_stalled: bool,
     adopted: usize,
     scratch: Vec<u8>,
     answers: hear::Answers,
     pub(super) gauges: Arc<Gauges>,
     results: Sender<Sheet>,
     awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
-}
-
-/// How many connections publishers need, and which of them `thread` opens: by their place.
-pub fn publisher_connections(
-    options: &Options,
-    layout: &Layout,
-    thread: usize,
-    threads: usize,
-) -> (u32, Vec<u32>) {
-    let is_own = |publisher: u32| publisher as usize % threads.max(1) == thread;
-    let count = match options.dialect {
-        Dialect::Raw => layout.streams(),
-        _ => layout.publishers(),
-    };
-    // In the raw dialect the place is the stream's number, in the others the publisher's.
-    let own = (0..count).filter(|place| is_own(layout.publisher_of(*place)));
-    (count, own.collect())
 }
 
 impl FanoutWorker {
@@ -187,7 +148,7 @@ impl FanoutWorker {
     }
 
     /// Subscriptions, and publishers that have to be confirmed, that are connected but not ready.
-    fn awaited(&mut self) -> u64 {
+    pub(super) fn awaited(&mut self) -> u64 {
         let mut awaited = 0;
         for subscriber in self.subscribers.iter().filter(|one| one.token.is_some()) {
             let lanes = subscriber.books.lanes();
@@ -202,27 +163,6 @@ impl FanoutWorker {
         awaited
     }
 
-    /// Looks how far the subscriptions are; in the raw dialect a probe of every stream tells.
-    fn prepare(&mut self, io: &mut Io) {
-        let awaited = self.awaited();
-        self.gauges.show_awaited(awaited);
-        let now_ns = io.read_clock_ns();
-        if self.options.dialect == Dialect::Raw {
-            for stream in 0..self.desk.layout.streams() {
-                if self.is_own(stream) {
-                    self.desk.compose(stream, 0, now_ns, now_ns, true);
-                    self.send_composed(io, stream);
-                }
-            }
-        }
-        io.set_alarm(0);
-        io.set_alarm(now_ns + PREPARE_NS);
-    }
-
-    fn is_own(&self, stream: u32) -> bool {
-        self.desk.layout.publisher_of(stream) as usize % self.config.threads == self.thread
-    }
-
     fn begin(&mut self, io: &mut Io, window: Window) {
         if !matches!(self.phase, Phase::Opening | Phase::Preparing) {
             return;
@@ -232,78 +172,6 @@ impl FanoutWorker {
         self.desk.begin(window, self.config.rate.unwrap_or(1.0));
         self.skip_foreign();
         self.set_next_alarm(io);
-    }
-
-    /// Moves to the next message that is this thread's to publish.
-    fn skip_foreign(&mut self) {
-        if !self.is_publishing {
-            self.next = u64::MAX;
-            return;
-        }
-        while !self.is_own(self.desk.layout.stream_of(self.next)) {
-            self.next += 1;
-        }
-    }
-
-    fn next_due_ns(&self) -> u64 {
-        match self.desk.pace {
-            Some(pace) if self.is_publishing => pace.due_ns(self.next),
-            _ => u64::MAX,
-        }
-    }
-
-    /// Publishes what the schedule wants by now.
-    fn publish_due(&mut self, io: &mut Io) {
-        let Some(window) = self.desk.window else {
-            return;
-        };
-        for _ in 0..SENDS_PER_ALARM {
-            let due_ns = self.next_due_ns();
-            let now_ns = io.read_clock_ns();
-            if due_ns > now_ns || due_ns >= window.until_ns {
-                return;
-            }
-            let number = self.next;
-            self.next += 1;
-            self.skip_foreign();
-            let stream = self.desk.layout.stream_of(number);
-            if window.measures(due_ns) {
-                self.desk.sheet.late.record(now_ns - due_ns);
-            }
-            self.desk.compose(stream, number, due_ns, now_ns, false);
-            if self.send_composed(io, stream) {
-                self.desk.count_published(stream, due_ns);
-            } else {
-                self.desk.sheet.tally.unsent += 1;
-            }
-        }
-    }
-
-    /// Sends what the desk has composed on the connection of its stream.
-    fn send_composed(&mut self, io: &mut Io, stream: u32) -> bool {
-        let place = match self.options.dialect {
-            Dialect::Raw => stream,
-            _ => self.desk.layout.publisher_of(stream),
-        };
-        let Some(Some(token)) = self.publishers.get(place as usize).copied() else {
-            return false;
-        };
-        let FanoutWorker {
-            seats,
-            desk,
-            workspace,
-            ..
-        } = self;
-        let Some(seat) = seats.get_mut(token) else {
-            return false;
-        };
-        let key = Some(desk.masking_key());
-        let (kind, message) = (desk.message_kind(), desk.message());
-        let sender = &mut seat.connection.sender;
-        io.send(token, |out| {
-            sender.message(kind, message, key, workspace, out).is_ok()
-        })
-        .unwrap_or(false)
     }
 
     fn keep_running(&mut self, io: &mut Io) {
@@ -319,34 +187,6 @@ impl FanoutWorker {
             }
         }
         self.set_next_alarm(io);
-    }
-
-    fn stall_when_due(&mut self, io: &mut Io, window: Window, now_ns: u64) {
-        let Some(stall) = self.options.stall else {
-            return;
-        };
-        if !self.has_stalled && now_ns >= window.measure_from_ns {
-            self.has_stalled = true;
-            self.stall_until_ns = stall
-                .for_ns
-                .map(|for_ns| window.measure_from_ns.saturating_add(for_ns));
-            self.each_stalled(|token| io.pause_receive(token));
-        }
-        if self
-            .stall_until_ns
-            .is_some_and(|until_ns| now_ns >= until_ns)
-        {
-            self.stall_until_ns = None;
-            self.each_stalled(|token| io.resume_receive(token));
-        }
-    }
-
-    fn each_stalled(&self, visit: impl FnMut(Token)) {
-        let stalled = self
-            .subscribers
-            .iter()
-            .filter(|one| one.books.class == Class::Stalled);
-        stalled.filter_map(|one| one.token).for_each(visit);
     }
 
     fn set_next_alarm(&mut self, io: &mut Io) {
@@ -389,6 +229,7 @@ impl FanoutWorker {
                 io.is_open(token) && seats.get_mut(token).is_some_and(|seat| !seat.is_explained)
             });
             let class = &mut desk.fan.classes[subscriber.books.class as usize];
+            desk.sheet.tally.served += u64::from(subscriber.books.has_received());
             if is_open {
                 desk.sheet.tally.alive += 1;
                 class.open.count(&desk.layout, &subscriber.books);
@@ -398,7 +239,10 @@ impl FanoutWorker {
             }
         }
         for token in self.publishers.iter().flatten() {
-            self.desk.sheet.tally.alive += u64::from(io.is_open(*token));
+            // Nothing has to come back to a publisher: one that is open has done its work.
+            let is_open = u64::from(io.is_open(*token));
+            self.desk.sheet.tally.alive += is_open;
+            self.desk.sheet.tally.served += is_open;
         }
         let mut sheet = std::mem::take(&mut self.desk.sheet);
         sheet.fanout = Some(Box::new(std::mem::take(&mut self.desk.fan)));
@@ -463,79 +307,24 @@ impl FanoutWorker {
     fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
         let now_ns = io.read_clock_ns();
         let length = bytes.len();
-        let FanoutWorker {
-            seats,
-            desk,
-            workspace,
-            scratch,
-            subscribers,
-            answers,
-            ..
-        } = self;
-        let Some(seat) = seats.get_mut(token) else {
+        let Some(seat) = self.seats.get_mut(token) else {
             return;
         };
         if seat.is_explained {
             return;
         }
+        let scratch = &mut self.scratch;
         scratch.clear();
-        let mut end = None;
-        let mut input = Input::new(bytes);
-        let Connection { receiver, sender } = &mut seat.connection;
-        while end.is_none() {
-            match receiver.next_event(&mut input, workspace) {
-                Ok(None) => break,
-                Ok(Some(Event::Message(message))) => match seat.role {
-                    Role::Subscriber(index) => {
-                        if let Some(one) = subscribers.get_mut(index as usize) {
-                            let partial = &mut seat.partial;
-                            hear::subscriber(
-                                desk,
-                                &mut one.books,
-                                partial,
-                                &message,
-                                now_ns,
-                                answers,
-                            );
-                        }
-                    }
-                    Role::Publisher(_) => {
-                        let partial = &mut seat.partial;
-                        seat.is_confirmed |=
-                            hear::publisher(desk, partial, &message, now_ns, answers);
-                    }
-                },
-                Ok(Some(Event::Ping(payload))) => {
-                    desk.sheet.tally.pings += 1;
-                    // Refused only after our close frame, where a pong would be wrong.
-                    let _ = sender.pong(payload, Some(desk.masking_key()), scratch);
-                }
-                Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close(frame))) => {
-                    let code = frame.as_ref().map(|frame| frame.code);
-                    let number = code.map_or(1005, |code| code.0);
-                    if !sender.close_sent() {
-                        *desk.sheet.tally.close_codes.entry(number).or_default() += 1;
-                        let _ = sender.close(code, "", Some(desk.masking_key()), scratch);
-                    }
-                    end = Some((
-                        "closed_by_server",
-                        format!(
-                            "the server sent a close frame that nobody had asked for ({number})"
-                        ),
-                    ));
-                }
-                Err(error) => {
-                    let key = Some(desk.masking_key());
-                    let _ = sender.close(Some(error.close_code()), "", key, scratch);
-                    end = Some((
-                        "protocol_error",
-                        format!("the server broke the protocol: {error}"),
-                    ));
-                }
-            }
-        }
-        if !scratch.is_empty() {
+        let ears = Ears {
+            desk: &mut self.desk,
+            workspace: &mut self.workspace,
+            subscribers: &mut self.subscribers,
+            answers: &mut self.answers,
+            scratch,
+        };
+        let end = seat.receive(ears, bytes, now_ns);
+        if !self.scratch.is_empty() {
+            let scratch = &self.scratch;
             io.send(token, |out| out.extend_from_slice(scratch));
         }
         self.send_answers(io, token);
@@ -585,60 +374,6 @@ impl FanoutWorker {
                 let _ = sender.message(kind, &message, key, workspace, out);
             });
         }
-    }
-
-    /// A slow reader takes what it is allowed and then stops for a while.
-    fn hold_back(&mut self, io: &mut Io, token: Token, bytes: usize, now_ns: u64) {
-        let Some(seat) = self.seats.get_mut(token) else {
-            return;
-        };
-        let Role::Subscriber(index) = seat.role else {
-            return;
-        };
-        let subscriber = self.subscribers.get_mut(index as usize);
-        if let Some(throttle) = subscriber.and_then(|one| one.throttle.as_mut()) {
-            let pause_ms = throttle.take(bytes, now_ns);
-            if pause_ms > 0 {
-                io.pause_receive(token);
-                io.set_timer(token, pause_ms);
-            }
-        }
-    }
-
-    /// A churning subscriber leaves: a close frame, and the end without waiting for the answer.
-    pub(super) fn leave(&mut self, io: &mut Io, index: usize) -> bool {
-        let Some(subscriber) = self.subscribers.get_mut(index) else {
-            return false;
-        };
-        let Some(token) = subscriber.token else {
-            return false;
-        };
-        let Some(seat) = self.seats.get_mut(token) else {
-            return false;
-        };
-        if seat.is_explained || !io.is_open(token) {
-            return false;
-        }
-        seat.is_explained = true;
-        subscriber.is_away = true;
-        self.desk.fan.comings.left += 1;
-        let key = Some(self.desk.masking_key());
-        io.send(token, |out| {
-            let _ = seat
-                .connection
-                .sender
-                .close(Some(StatusCode::NORMAL), "", key, out);
-        });
-        io.terminate(token);
-        true
-    }
-}
-
-/// Ends of readers that were made slow have names of their own: a server may close those.
-fn kind_of_end(kind: &str, class: Class) -> String {
-    match class {
-        Class::Healthy | Class::Churning => kind.to_owned(),
-        Class::Slow | Class::Stalled => format!("{kind}_{}", class.as_str()),
     }
 }
 

@@ -58,8 +58,8 @@ struct Topic {
 #[derive(Default)]
 struct Hub {
     topics: HashMap<String, Topic>,
-    /// The last load message of any topic, to be mixed into others.
-    last: Option<(String, Vec<u8>)>,
+    /// The last load message of each topic, to be mixed into others.
+    last: HashMap<String, Vec<u8>>,
 }
 
 /// Starts it and returns its URL.
@@ -150,7 +150,7 @@ impl Hub {
         let is_probe = payload
             .get(FLAGS_AT)
             .is_some_and(|flags| flags & PROBE != 0);
-        let other = self.last.clone().filter(|(topic, _)| topic != name);
+        let other = other_topic(name).and_then(|other| self.last.get(&other).cloned());
         let Some(topic) = self.topics.get_mut(name) else {
             return;
         };
@@ -174,7 +174,7 @@ impl Hub {
             Fault::Swaps if is_it => topic.held = Some(payload.clone()),
             Fault::Mixes if is_it => {
                 send(first, &payload);
-                if let Some((_, other)) = other {
+                if let Some(other) = other {
                     send(first, &other);
                 }
             }
@@ -195,6 +195,12 @@ impl Hub {
                 }
             }
         }
-        self.last = Some((name.to_owned(), payload));
+        self.last.insert(name.to_owned(), payload);
     }
+}
+
+/// A topic that nobody who subscribes to two neighbours of four has beside `name`.
+fn other_topic(name: &str) -> Option<String> {
+    let number: u32 = name.strip_prefix("load.")?.parse().ok()?;
+    Some(format!("load.{}", (number + 2) % 4))
 }
