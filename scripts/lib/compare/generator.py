@@ -12,6 +12,10 @@ EXIT_OK = 0
 EXIT_INVALID = 4
 # Message counters of a report that must be zero.
 WRONG_MESSAGES = ("lost", "duplicates", "reordered", "corrupt", "unsolicited")
+# Counters of a fan-out's ledger that must be zero whoever the server is.
+WRONG_COPIES = ("duplicates", "reordered", "foreign", "torn", "strangers", "faults")
+# nchan answers each published message with the state of its channel, which cannot be switched off.
+HARMLESS_REASON = "messages reached publishers"
 # Beyond the duration that was asked for: connecting, warm-up, closing.
 GRACE_S = 60
 
@@ -42,6 +46,10 @@ class Load:
         return [str(program), mode, f"ws://{address}/", *rest, "--cpu", str(cpu),
                 "--server-pid", str(pid), "--quiet", "--json", str(report)]
 
+    def check(self, result, _is_ours):
+        """Fails a run in which a connection was lost or a reply was wrong."""
+        check(result)
+
 
 @dataclass(frozen=True)
 class FanOut:
@@ -70,8 +78,34 @@ class FanOut:
         return [*words, "--cpu", str(cpu), "--server-pid", str(pid), "--quiet",
                 "--json", str(report)]
 
+    def check(self, result, is_ours):
+        """Fails a run in which a copy was wrong or a reader that kept up lost its connection. Copies
+        that did not come are a failure of fanwire; of anybody else they are a figure in the table,
+        because a peer may be out of its depth or drop on purpose."""
+        fan_out = result["fanout"]
+        classes = {one["class"]: one for one in fan_out["classes"]}
+        ledger, healthy = fan_out["ledger"], classes["healthy"]
+        wrong = {kind: ledger[kind] for kind in WRONG_COPIES if ledger[kind]}
+        wrong.update({kind: fan_out[kind] for kind in ("unconfirmed", "refused") if fan_out[kind]})
+        if healthy["ended"]:
+            wrong["readers that kept up and were disconnected"] = healthy["ended"]
+        if is_ours and healthy["ledger"]["missing"]:
+            wrong["missing copies"] = healthy["ledger"]["missing"]
+        if healthy["subscribers"] == 0 or healthy["ledger"]["delivered"] == 0:
+            wrong["nothing was delivered, so connections"] = result["connections"]["open"]
+        if wrong:
+            raise RunFailed("errors: " + ", ".join(f"{kind} {count}" for kind, count in wrong.items())
+                            + f"; the generator says {result['verdict_reasons']}")
+        reasons = [text for text in result["verdict_reasons"] if HARMLESS_REASON not in text]
+        if not reasons:
+            result["verdict"] = "VALID"
+        # Beside the report's own words, what tables ask for.
+        result["classes"] = classes
+        eligible = healthy["ledger"]["eligible"]
+        result["arrived_share"] = healthy["ledger"]["delivered"] / eligible if eligible else None
 
-def drive(command, report, duration_s):
+
+def drive(command, report, duration_s, check_with):
     """Runs the generator to its end and returns its report.
 
     A report that the generator itself calls INVALID because it was the bottleneck is returned:
@@ -90,7 +124,7 @@ def drive(command, report, duration_s):
         result = json.loads(Path(report).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunFailed(f"no usable report from the load generator ({error}): {said}") from error
-    check(result)
+    check_with(result)
     return result
 
 
@@ -126,9 +160,9 @@ def count_errors(errors):
 
 
 def figure(result, *path):
-    """A number deep in a report, or None."""
+    """A number deep in a report, or None: also for a percentile of nothing."""
     for name in path:
-        if not isinstance(result, dict) or name not in result:
+        if not isinstance(result, dict) or name not in result or result.get("count") == 0:
             return None
         result = result[name]
     return result if isinstance(result, (int, float)) else None

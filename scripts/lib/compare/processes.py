@@ -178,7 +178,8 @@ class MemoryWatch:
                 return
 
     def summary(self, measured_s):
-        """Figures for a run whose last `measured_s` seconds were the measured ones."""
+        """Figures for a run whose last `measured_s` seconds were the measured ones. (When copies
+        are waited for at the end, the window begins that much later; two seconds at most.)"""
         if not self.samples:
             return {}
         begin = self.samples[-1][0] - measured_s

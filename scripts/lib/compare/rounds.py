@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Dict, List
 
 from . import build, generator, machine
+from .contenders import FANWIRE
 from .errors import Missing, RunFailed
 from .processes import MemoryWatch, Server
 
@@ -138,11 +139,12 @@ def run_once(row, program, load_generator, settings, ports, report):
         drive = row.load.command(load_generator, server.address, settings.generator_cpu,
                                  server.pid, duration_s, settings.warmup_s, report)
         with MemoryWatch(server) as memory:
-            result = generator.drive([*drive, *row.contender.speech], report,
-                                     duration_s + settings.warmup_s)
+            result = generator.drive(
+                [*drive, *row.contender.speech], report, duration_s + settings.warmup_s,
+                lambda result: row.load.check(result, row.contender.kind == FANWIRE))
         result["server_memory"] = memory.summary(duration_s)
         server.check_alive()
-    return result, [shown(command), shown(drive)]
+    return result, [shown(command), shown([*drive, *row.contender.speech])]
 
 
 def run_workload(workload, settings, programs, load_generator, ports):

@@ -36,7 +36,11 @@ def as_duration(nanoseconds):
         return f"{nanoseconds / 1000:.1f} µs"
     if nanoseconds < 1_000_000:
         return f"{nanoseconds / 1000:.0f} µs"
-    return f"{nanoseconds / 1_000_000:.2f} ms"
+    if nanoseconds < 100_000_000:
+        return f"{nanoseconds / 1_000_000:.2f} ms"
+    if nanoseconds < 1_000_000_000:
+        return f"{nanoseconds / 1_000_000:.0f} ms"
+    return f"{nanoseconds / 1_000_000_000:.2f} s"
 
 
 RATE = Metric("messages per second", "msg/s", ("messages_per_second",), False, in_thousands)
