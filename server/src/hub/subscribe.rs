@@ -26,6 +26,8 @@ struct Start {
     snapshot_through: u64,
     recovery: Option<Result<(), RecoveryFailure>>,
     replay: Option<u64>,
+    /// It is no start: the connection goes on as it was.
+    already: bool,
 }
 
 impl Hub {
@@ -299,8 +301,9 @@ impl Hub {
             let start = Start {
                 cursor: topic.log.head(),
                 snapshot_through: 0,
-                recovery: asking.resume.map(|_| Ok(())),
+                recovery: None,
                 replay: None,
+                already: true,
             };
             self.tell_subscribed(turn, index, &asking, &start);
             if let Some(max_rate) = asking.max_rate {
@@ -370,6 +373,7 @@ impl Hub {
                 recovery: start.recovery,
                 replay: start.replay,
                 snapshot: start.snapshot_through > 0,
+                already: start.already,
             }),
         };
         self.scratch.clear();
@@ -726,6 +730,7 @@ impl Topic {
                 snapshot_through: 0,
                 recovery,
                 replay: Some(head - point.seq),
+                already: false,
             };
         }
         let mut start = Start {
@@ -733,6 +738,7 @@ impl Topic {
             snapshot_through: 0,
             recovery,
             replay: None,
+            already: false,
         };
         match self.log.kind() {
             TopicKind::State if asking.wants_snapshot && head > 0 => {

@@ -34,7 +34,12 @@ pub(crate) const SETUPS: [(BackendChoice, u16); 4] = [
 ];
 
 /// A rule for a pattern.
-pub(crate) fn rule(pattern: &str, kind: TopicKind, lag: LagPolicy, messages_max: usize) -> TopicRule {
+pub(crate) fn rule(
+    pattern: &str,
+    kind: TopicKind,
+    lag: LagPolicy,
+    messages_max: usize,
+) -> TopicRule {
     TopicRule {
         lag,
         limits: LogLimits {
@@ -117,7 +122,13 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    pub(crate) fn publish(&mut self, topic: &TopicName, key: Option<&str>, change: Change, json: String) {
+    pub(crate) fn publish(
+        &mut self,
+        topic: &TopicName,
+        key: Option<&str>,
+        change: Change,
+        json: String,
+    ) {
         let mut request = PublishRequest {
             topic: topic.clone(),
             key: key.map(|key| key.as_bytes().into()),

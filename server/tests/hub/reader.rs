@@ -23,7 +23,6 @@ pub struct Incoming {
     pub op: Option<String>,
     pub id: Option<u64>,
     pub topic: Option<String>,
-    pub pattern: Option<String>,
     pub epoch: Option<String>,
     pub seq: Option<u64>,
     pub alias: Option<u32>,
@@ -37,13 +36,14 @@ pub struct Incoming {
     pub code: Option<String>,
     #[serde(default)]
     pub snapshot: bool,
+    #[serde(default)]
+    pub already: bool,
     pub replay: Option<u64>,
     pub as_of: Option<u64>,
     pub from: Option<u64>,
     pub to: Option<u64>,
     pub count: Option<u64>,
     pub whole: Option<bool>,
-    pub cause: Option<String>,
 }
 
 /// Messages that an announcement has announced.
@@ -311,7 +311,6 @@ impl Reader {
             op: None,
             id: None,
             topic: Some(self.aliases.get(&alias).expect("a known alias").clone()),
-            pattern: None,
             epoch: None,
             seq: Some(number(8, 8)),
             alias: None,
@@ -322,13 +321,13 @@ impl Reader {
             recovered: None,
             code: None,
             snapshot: false,
+            already: false,
             replay: None,
             as_of: None,
             from: None,
             to: None,
             count: None,
             whole: None,
-            cause: None,
         }
     }
 
@@ -344,7 +343,7 @@ impl Reader {
                 view.take(incoming, seen, &name);
             }
             Some("subscribed") => self.subscribed(name, incoming),
-            Some("unsubscribed") => {}
+            Some("unsubscribed" | "published") => {}
             Some("snapshot") => {
                 let view = self.views.get_mut(&name).expect("a topic subscribed to");
                 view.awaits_snapshot = false;
@@ -386,6 +385,9 @@ impl Reader {
     }
 
     fn subscribed(&mut self, name: String, incoming: &Incoming) {
+        if incoming.already {
+            return;
+        }
         let epoch = incoming.epoch.clone().expect("an epoch");
         let seq = incoming.seq.expect("a seq");
         self.aliases

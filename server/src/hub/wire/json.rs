@@ -115,6 +115,8 @@ pub struct SubscribedTopic<'a> {
     pub replay: Option<u64>,
     /// Whether a snapshot follows.
     pub snapshot: bool,
+    /// Whether the connection was subscribed already and goes on as it was.
+    pub already: bool,
 }
 
 /// `subscribed`.
@@ -150,6 +152,9 @@ pub fn subscribed(answer: &Subscribed<'_>, out: &mut Vec<u8>) {
         }
         if topic.snapshot {
             append!(out, ",\"snapshot\":true");
+        }
+        if topic.already {
+            append!(out, ",\"already\":true");
         }
     }
     out.push(b'}');
@@ -357,12 +362,14 @@ mod tests {
             recovery: Some(Ok(())),
             replay: Some(28),
             snapshot: false,
+            already: false,
         };
         let lost = SubscribedTopic {
             kind: TopicKind::Events,
             recovery: Some(Err(RecoveryFailure::LogOverrun)),
             replay: None,
             snapshot: true,
+            already: true,
             ..topic
         };
         let cases = [
@@ -382,7 +389,7 @@ mod tests {
                 None,
                 Some("book.>"),
                 Some(lost),
-                r#","pattern":"book.>","topic":"book.BTC-USD","kind":"events","epoch":"5f3a09c2d417be60","seq":840,"alias":17,"recovered":false,"code":"log_overrun","snapshot":true}"#,
+                r#","pattern":"book.>","topic":"book.BTC-USD","kind":"events","epoch":"5f3a09c2d417be60","seq":840,"alias":17,"recovered":false,"code":"log_overrun","snapshot":true,"already":true}"#,
             ),
         ];
         for (id, pattern, topic, rest) in cases {
