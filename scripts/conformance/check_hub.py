@@ -1,0 +1,24 @@
+"""The steps about `fanwire serve`: its wire protocol from outside, and the clients of the repository."""
+
+import check_hub_commands
+import check_hub_topics
+
+# Name, title, function: each runs on both backends, on one core and on two.
+BLACK_BOX = (
+    ("hub-commands", "the hub: every mistake gets its exact error", check_hub_commands.check_mistakes),
+    ("hub-limits", "the hub: every limit", check_hub_commands.check_limits),
+    ("hub-floods", "the hub: floods of mistakes, random messages", check_hub_commands.check_floods),
+    ("hub-subscribing", "the hub: order, history, patterns", check_hub_topics.check_subscribing),
+    ("hub-resuming", "the hub: resume is whole or says why not", check_hub_topics.check_resuming),
+    ("hub-state", "the hub: snapshots and rebuilt states", check_hub_topics.check_state),
+    ("hub-rates", "the hub: max_rate", check_hub_topics.check_rates),
+    ("hub-slow", "the hub: readers that fall behind", check_hub_topics.check_slow_readers),
+)
+
+
+def add_steps(per_backend):
+    """Adds the steps with `per_backend(name, title, function, *arguments, **options)`."""
+    for name, title, function in BLACK_BOX:
+        for cores in (1, 2):
+            suffix = "" if cores == 1 else f"-{cores}"
+            per_backend(f"{name}{suffix}", f"{title}, {cores} core{'s' * (cores > 1)}", function, cores)
