@@ -69,6 +69,8 @@ impl Hub {
         {
             body.is_catching_up = true;
             self.catching_up.push_back(id);
+            // Sockets drain after the turn's own time for this.
+            turn.again();
         }
     }
 

@@ -343,7 +343,7 @@ impl Reader {
                 view.take(incoming, seen, &name);
             }
             Some("subscribed") => self.subscribed(name, incoming),
-            Some("unsubscribed" | "published") => {}
+            Some("unsubscribed" | "published" | "configured") => {}
             Some("snapshot") => {
                 let view = self.views.get_mut(&name).expect("a topic subscribed to");
                 view.awaits_snapshot = false;
