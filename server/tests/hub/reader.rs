@@ -207,6 +207,10 @@ impl Reader {
             false => "fanwire.v1.json",
         };
         let mut client = Client::connect(self.address);
+        // Small, so that a reader that stalls is noticed soon and not only after megabytes.
+        socket2::SockRef::from(&client.stream)
+            .set_recv_buffer_size(16 << 10)
+            .expect("an option");
         let request = crate::client::REQUEST;
         client.send(format!("{request}Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n").as_bytes());
         let (status, head, _) = client.response();
