@@ -108,8 +108,6 @@ pub enum Taken {
     Probe(bool),
     /// Counted, not timed.
     Other,
-    /// Counted, and a breach of the numbering.
-    Fault(Fault),
 }
 
 /// The account of one subscriber.
@@ -204,7 +202,8 @@ impl Books {
         self.put_in_order(layout, index, stamp, true, counts)
     }
 
-    /// Takes a copy that the server numbered and said to be of lane `index`.
+    /// Takes a copy that the server numbered and said to be of lane `index`. A hole in the numbers is
+    /// a fault although the copy behind it is right and counts.
     pub fn take_numbered(
         &mut self,
         layout: &Layout,
@@ -213,11 +212,11 @@ impl Books {
         number: u64,
         payload: &[u8],
         counts: &mut Counts,
-    ) -> Taken {
+    ) -> (Taken, Option<Fault>) {
         counts.payload_bytes += payload.len() as u64;
         let Some(lane) = self.lanes.get_mut(index) else {
             counts.foreign += 1;
-            return Taken::Other;
+            return (Taken::Other, None);
         };
         let topic = lane.topic;
         let (placed, fault) = lane.cursor.message(number, &mut counts.announced);
@@ -239,11 +238,7 @@ impl Books {
                 Taken::Other
             }
         };
-        // A hole is told as such even where the copy behind it is right: the copy is counted.
-        match (fault, taken) {
-            (Some(fault), Taken::Other) => Taken::Fault(fault),
-            (_, taken) => taken,
-        }
+        (taken, fault)
     }
 
     fn put_in_order(

@@ -198,15 +198,16 @@ fn numbered(
         return;
     };
     let (layout, codec) = (&desk.layout, &desk.codec);
-    let taken = books.take_numbered(layout, codec, index, number, payload, counts);
+    let (taken, fault) = books.take_numbered(layout, codec, index, number, payload, counts);
     settle(desk, books, taken, now_ns);
+    if let Some(fault) = fault {
+        breach(desk, fault);
+    }
 }
 
 fn settle(desk: &mut Desk, books: &Books, taken: Taken, now_ns: u64) {
-    match taken {
-        Taken::Delivered(stamp) => desk.arrived(books.class, &stamp, now_ns),
-        Taken::Probe(_) | Taken::Other => {}
-        Taken::Fault(fault) => breach(desk, fault),
+    if let Taken::Delivered(stamp) = taken {
+        desk.arrived(books.class, &stamp, now_ns);
     }
 }
 

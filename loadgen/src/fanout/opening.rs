@@ -16,8 +16,10 @@ use crate::opening::Share;
 use crate::plan;
 
 /// Receive buffer in the kernel of readers that are to feel slow to the server; the kernel doubles
-/// it. With the usual one, which grows to megabytes, a stalled reader would not be noticed.
-const SLOW_RECEIVE_BUFFER: usize = 8 * 1024;
+/// it. The usual one grows to megabytes, behind which a stalled reader goes unnoticed for long. A
+/// much smaller one makes the sender wait for its timers, because TCP waits for a window of half
+/// of the largest one it has seen: then every such reader is slow, also when it reads.
+const SLOW_RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// Words and sockets of every connection of a run, by number.
 #[derive(Clone)]

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
 pub mod hub;
+pub mod json_hub;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
