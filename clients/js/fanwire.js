@@ -921,15 +921,14 @@ export class Client {
   }
 
   #onSubscribed(message) {
-    const { id, topic, pattern, epoch, kind, alias, replay = 0, recovered, snapshot, code } = message;
+    const { id, topic, pattern, epoch, kind, alias, replay = 0, recovered, snapshot, already, code } = message;
     if (topic !== undefined) {
       const seq = number(message.seq, 'seq');
       const track = this.#tracks.get(topic) ?? new Track(topic);
       this.#tracks.set(topic, track);
       if (alias !== undefined) this.#aliases.set(alias, topic);
       // A topic that another subscription of this connection covers flows already and is not begun again.
-      const isFlowing = track.isLive && track.epoch === epoch && replay === 0 && !snapshot;
-      if (!isFlowing) {
+      if (!(already && track.isLive)) {
         const before = track.epoch === undefined ? undefined : { epoch: track.epoch, seq: track.seq };
         track.start(epoch, seq - replay, kind, snapshot === true);
         const notice = { type: 'subscribed', topic, epoch, seq, kind, replay };

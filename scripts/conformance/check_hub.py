@@ -2,6 +2,7 @@
 
 import check_hub_commands
 import check_hub_topics
+import check_hub_wire
 
 # Name, title, function: each runs on both backends, on one core and on two.
 BLACK_BOX = (
@@ -12,6 +13,8 @@ BLACK_BOX = (
     ("hub-resuming", "the hub: resume is whole or says why not", check_hub_topics.check_resuming),
     ("hub-state", "the hub: snapshots and rebuilt states", check_hub_topics.check_state),
     ("hub-rates", "the hub: max_rate", check_hub_topics.check_rates),
+    ("hub-binary", "the hub: subprotocols, fanwire.v1.binary byte for byte", check_hub_wire.check_subprotocols),
+    ("hub-raw", "the hub: /raw/", check_hub_wire.check_raw),
     ("hub-slow", "the hub: readers that fall behind", check_hub_topics.check_slow_readers),
 )
 

@@ -204,3 +204,67 @@ def encode_publish(topic, payload, flags, key=b"", answer_id=0, kind=2, reserved
 def encode_message(alias, seq, payload, flags, key=b""):
     """A message of the binary subprotocol, as the server must send it."""
     return MESSAGE.pack(1, flags, len(key), alias, seq) + key + payload
+
+
+class Follower:
+    """Rebuilds one state topic from what is heard, and fails on any number that is missing or out of order (section 4)."""
+
+    def __init__(self, topic, subscribed, state=None):
+        self.topic = topic
+        self.position = subscribed["seq"] - subscribed.get("replay", 0)
+        self.state = dict(state or {})
+        self.whole = state is not None or self.position == 0
+        self.events = []
+        self.notices = []
+        self.delivered = 0
+        self._left = 0
+        self._end = 0
+        self._will_be_whole = True
+
+    def take(self, heard):
+        """One thing that was heard."""
+        expect(heard.get("topic"), self.topic, str(heard))
+        operation = heard.get("op")
+        if operation is None:
+            self._take_message(heard)
+            return
+        self.notices.append(operation)
+        expect(self._left, 0, f"{heard} came before the last batch had ended")
+        if operation == "snapshot":
+            self.state = {}
+            self.position = 0
+            self._announce(heard["as_of"], heard)
+        else:
+            expect((operation, heard["from"]), ("conflated", self.position + 1), str(heard))
+            self._announce(heard["to"], heard)
+
+    def _announce(self, end, heard):
+        self._end, self._left, self._will_be_whole = end, heard["count"], heard["whole"]
+        self.whole = False
+        self._end_batch()
+
+    def _end_batch(self):
+        if self._left == 0:
+            self.position, self.whole = self._end, self._will_be_whole
+
+    def _take_message(self, heard):
+        seq, key = heard["seq"], heard["key"]
+        is_next = self.position < seq <= self._end if self._left else seq == self.position + 1
+        expect(is_next, True, f"{heard} after {self.position}, {self._left} left up to {self._end}")
+        self.position = seq
+        self.delivered += 1
+        if heard.get("removed"):
+            self.state.pop(key, None)
+        elif heard.get("event"):
+            self.events.append((seq, self.state.get(key)))
+        else:
+            self.state[key] = heard["data"]
+        if self._left:
+            self._left -= 1
+            self._end_batch()
+
+    def follow(self, peer, until):
+        """Takes what a peer hears until a message has been passed and the state is whole."""
+        while self.position < until or not self.whole:
+            self.take(peer.hear())
+        return self

@@ -401,7 +401,7 @@ test('a name and a pattern that cover the same topic', async () => {
   const { id } = await server.command();
   server.send(
     { op: 'subscribed', id, pattern: 'a.>' }, { topic: 'a.b', seq: 6, data: 6 },
-    { op: 'subscribed', pattern: 'a.>', topic: 'a.b', kind: 'events', epoch: 'e1', seq: 6, alias: 1 }, { topic: 'a.b', seq: 7, data: 7 });
+    { op: 'subscribed', pattern: 'a.>', topic: 'a.b', kind: 'events', epoch: 'e1', seq: 6, alias: 1, already: true }, { topic: 'a.b', seq: 7, data: 7 });
   await within(pattern.ready, 'ready');
   for (const mailbox of [items, others]) for (const seq of [6, 7]) assert.equal((await mailbox.take()).seq, seq);
   const ended = subscription.unsubscribe();

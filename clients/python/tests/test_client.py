@@ -126,7 +126,7 @@ class Subscribing(ClientCase):
         command = await self.server.command()
         await self.server.send(
             {"op": "subscribed", "id": command["id"], "pattern": "a.>"}, {"topic": "a.b", "seq": 6, "data": 6},
-            {"op": "subscribed", "pattern": "a.>", "topic": "a.b", "kind": "events", "epoch": "e1", "seq": 6, "alias": 1},
+            {"op": "subscribed", "pattern": "a.>", "topic": "a.b", "kind": "events", "epoch": "e1", "seq": 6, "alias": 1, "already": True},
             {"topic": "a.b", "seq": 7, "data": 7})
         await within(pattern.ready())
         for queue in (items, others):

@@ -481,7 +481,7 @@ class Client:
             self._aliases[member(message, "alias", int)] = topic
         track = self._tracks.setdefault(topic, Track(topic))
         has_snapshot = message.get("snapshot") is True
-        if track.is_live and track.epoch == epoch and not replay and not has_snapshot:
+        if track.is_live and message.get("already") is True:
             return  # Another subscription of this connection covers it: it flows already and is not begun again.
         before = track.position
         kind = str(message.get("kind", ""))
