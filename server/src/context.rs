@@ -264,14 +264,19 @@ impl<'a, S> Turn<'a, S> {
 
     /// Cuts a connection that is too far behind: a Close frame would only wait behind what the
     /// peer does not read if something waits already; otherwise it gets 4008.
-    pub fn close_slow(&mut self, id: ConnectionId) {
-        if self.io.unsent(id.0) > 0 {
-            self.connections.fail(self.io, id.0, CloseReason::Slow);
-        } else {
-            let reason = CloseReason::Slow;
-            self.connections
-                .close(self.io, id.0, reason, reason.status_code(), reason.phrase());
+    /// False if it is gone or closing.
+    pub fn close_slow(&mut self, id: ConnectionId) -> bool {
+        let reason = CloseReason::Slow;
+        if self.connections.open_mut(id.0).is_none() {
+            return false;
         }
+        if self.io.unsent(id.0) > 0 {
+            self.connections.fail(self.io, id.0, reason);
+            return true;
+        }
+        let code = reason.status_code();
+        self.connections
+            .close(self.io, id.0, reason, code, reason.phrase())
     }
 
     /// Calls [`Handler::on_alarm`](crate::Handler::on_alarm) when the clock of

@@ -282,16 +282,15 @@ impl Hub {
         match topic.lag {
             _ if cause == GapCause::Rate => {}
             LagPolicy::Close => {
-                self.counters.closed_behind += 1;
-                turn.close_slow(id);
+                self.counters.closed_behind += u64::from(turn.close_slow(id));
                 return None;
             }
             LagPolicy::Gap | LagPolicy::Conflate => {}
         }
         if subscriber.variant.format() == Format::Raw && cause == GapCause::Slow {
-            self.counters.closed_behind += 1;
             let reason = "messages would have been left out";
-            turn.close_connection(id, INSUFFICIENT_STATE, reason);
+            let is_closing = turn.close_connection(id, INSUFFICIENT_STATE, reason);
+            self.counters.closed_behind += u64::from(is_closing);
             return None;
         }
         match cause {

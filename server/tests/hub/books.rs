@@ -183,23 +183,25 @@ fn run(setup: (BackendChoice, u16), target: u64) -> (Seen, TestHub) {
             let has_failed = clients.iter().any(|client| client.is_finished());
             assert!(!has_failed, "a client ended early; its message is above");
         }
-        // The last message of every book carries a check, and tells idle readers that it is over.
-        for (number, book) in books.iter_mut().enumerate() {
-            book.update(0, &mut publisher);
-            published[number] += 1;
-        }
+        // One more message for everybody carries a check, and tells those who wait that it is over.
         publisher.wait_for(0);
         for (head, published) in heads.iter().zip(published) {
-            head.store(published, Ordering::Release);
+            head.store(published + 1, Ordering::Release);
         }
         is_over.store(true, Ordering::Release);
-        // Those that wait for something to read.
         for book in &mut books {
-            book.update(1, &mut publisher);
+            book.update(0, &mut publisher);
         }
         publisher.publish(&trades, None, Change::Update, "{\"traded\":1}".to_owned());
-        for (head, published) in heads.iter().zip(published) {
-            head.store(published + 1, Ordering::Release);
+        publisher.wait_for(0);
+        let until = std::time::Instant::now() + crate::client::PATIENCE / 2;
+        while !clients.iter().all(|client| client.is_finished()) {
+            if std::time::Instant::now() > until {
+                // They will give up; this helps to see why.
+                eprintln!("{setup:?}: slow readers: {:#?}", hub.slowest());
+                break;
+            }
+            thread::yield_now();
         }
         for client in clients {
             let one = client.join().expect("the client saw nothing wrong");

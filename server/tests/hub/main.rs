@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fanwire_server::hub::counters::HubCounters;
-use fanwire_server::hub::port::{HubPort, PublishOutcome, PublishRequest};
+use fanwire_server::hub::port::{HubPort, PublishOutcome, PublishRequest, SlowInfo};
 use fanwire_server::hub::publication::{Change, PayloadKind};
 use fanwire_server::hub::rules::{LagPolicy, LogLimits, TopicKind, TopicRule, TopicRules};
 use fanwire_server::hub::topic::{Filter, TopicName};
@@ -80,6 +80,22 @@ pub(crate) fn hub(
 }
 
 impl TestHub {
+    /// Who is furthest behind.
+    pub(crate) fn slowest(&mut self) -> Vec<SlowInfo> {
+        let (sender, answers) = std::sync::mpsc::channel();
+        for shard in 0..self.port.shards() as u16 {
+            let sender = sender.clone();
+            let reply = Box::new(move |slowest| {
+                let _ = sender.send(slowest);
+            });
+            self.port
+                .slowest(shard, 100, reply)
+                .expect("room for a question");
+        }
+        drop(sender);
+        answers.into_iter().flatten().collect()
+    }
+
     /// The counters of all shards.
     pub(crate) fn counters(&mut self) -> HubCounters {
         let (sender, answers) = std::sync::mpsc::channel();

@@ -173,6 +173,24 @@ impl View {
     }
 }
 
+/// A client whose receive buffer does not grow, so that it is noticed soon when it stalls and not
+/// only after megabytes.
+pub fn connect(address: SocketAddr) -> Client {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+    // Before connecting: a window that shrinks later is one that peers probe slowly.
+    socket.set_recv_buffer_size(64 << 10).expect("an option");
+    socket.connect(&address.into()).expect("connect");
+    let client = Client {
+        stream: socket.into(),
+    };
+    let patience = Some(crate::client::PATIENCE);
+    client.stream.set_read_timeout(patience).expect("a limit");
+    client.stream.set_write_timeout(patience).expect("a limit");
+    client.stream.set_nodelay(true).expect("an option");
+    client
+}
+
 /// A connection to the hub, with what outlives connections.
 pub struct Reader {
     address: SocketAddr,
@@ -206,11 +224,7 @@ impl Reader {
             true => "fanwire.v1.binary",
             false => "fanwire.v1.json",
         };
-        let mut client = Client::connect(self.address);
-        // Small, so that a reader that stalls is noticed soon and not only after megabytes.
-        socket2::SockRef::from(&client.stream)
-            .set_recv_buffer_size(16 << 10)
-            .expect("an option");
+        let mut client = connect(self.address);
         let request = crate::client::REQUEST;
         client.send(format!("{request}Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n").as_bytes());
         let (status, head, _) = client.response();

@@ -1,5 +1,6 @@
 //! Readers that do not read: what they cost others, what they are told, and how they end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use fanwire_server::hub::publication::Change;
 use fanwire_server::hub::rules::{LagPolicy, TopicKind};
 use fanwire_server::hub::topic::TopicName;
 
-use crate::client::{CLOSE, Client, PATIENCE, REQUEST, wait_for};
-use crate::reader::{Reader, digest};
+use crate::client::{CLOSE, PATIENCE, REQUEST, wait_for};
+use crate::reader::{Reader, connect, digest};
 use crate::{Publisher, SETUPS, TestHub, hub, rule};
 
 fn subscribed(hub: &TestHub, topic: &str, is_binary: bool, is_state: bool) -> Reader {
@@ -24,13 +25,13 @@ fn subscribed(hub: &TestHub, topic: &str, is_binary: bool, is_state: bool) -> Re
 
 /// Text of a fixed size, so that a stalled socket fills up.
 fn padded(value: u64, check: u64) -> String {
-    let padding = "x".repeat(400);
+    let padding = "x".repeat(4_000);
     format!("{{\"v\":{value},\"check\":{check},\"padding\":\"{padding}\"}}")
 }
 
 #[test]
 fn readers_that_stall_delay_nobody_and_are_told_what_they_missed() {
-    const MESSAGES: u64 = 3_000;
+    const MESSAGES: u64 = 1_500;
     for setup in SETUPS {
         let rules = vec![
             rule("events", TopicKind::Events, LagPolicy::Gap, 100),
@@ -49,34 +50,34 @@ fn readers_that_stall_delay_nobody_and_are_told_what_they_missed() {
         let mut stalled = readers(24);
         let mut healthy = readers(8);
         let names = topics.map(|topic| TopicName::parse(topic).expect("a name"));
-        let mut read = 0;
+        let progress: Vec<AtomicU64> = healthy.iter().map(|_| AtomicU64::new(0)).collect();
         thread::scope(|scope| {
-            let reading: Vec<_> = healthy
-                .iter_mut()
-                .map(|reader| {
-                    scope.spawn(move || {
-                        while reader.seen.messages + reader.seen.gaps + reader.seen.conflated
-                            < MESSAGES
-                        {
-                            reader.step().expect("a message");
-                        }
-                        reader.seen.messages
-                    })
-                })
-                .collect();
+            for (reader, progress) in healthy.iter_mut().zip(&progress) {
+                scope.spawn(move || {
+                    for number in 1..=MESSAGES {
+                        let message = reader.step().expect("a message");
+                        assert_eq!(message.seq, Some(number), "{setup:?}");
+                        progress.store(number, Ordering::Release);
+                    }
+                });
+            }
             let mut publisher = Publisher::new(&mut hub.port, 16);
             for value in 1..=MESSAGES {
                 let check = digest("k", value);
                 publisher.publish(&names[0], None, Change::Update, padded(value, check));
                 publisher.publish(&names[1], Some("k"), Change::Update, padded(value, check));
+                // As fast as those who read, who must not wait for those who do not.
+                let until = Instant::now() + PATIENCE;
+                while progress
+                    .iter()
+                    .any(|one| one.load(Ordering::Acquire) < value)
+                {
+                    assert!(Instant::now() < until, "{setup:?}: a healthy reader waits");
+                    thread::yield_now();
+                }
             }
             publisher.wait_for(0);
-            for reader in reading {
-                read += reader.join().expect("nothing wrong was seen");
-            }
         });
-        // Those who read may fall behind on a busy machine, but not for long.
-        assert!(read > 8 * MESSAGES / 2, "{setup:?}: only {read} messages");
         let counters = hub.counters();
         assert!(
             counters.subscriptions_behind >= 20,
@@ -133,7 +134,7 @@ fn readers_that_stall_delay_nobody_and_are_told_what_they_missed() {
 fn overrun(hub: &mut TestHub, topic: &str) {
     let name = TopicName::parse(topic).expect("a name");
     let mut publisher = Publisher::new(&mut hub.port, 16);
-    for value in 0..2_000 {
+    for value in 0..500 {
         publisher.publish(&name, None, Change::Update, padded(value, 0));
     }
     publisher.wait_for(0);
@@ -173,7 +174,7 @@ fn a_raw_reader_is_closed_rather_than_left_in_the_dark() {
             limits.send_stall_timeout_ms = 0;
         });
         let open = |hub: &TestHub, target: &str| {
-            let mut client = Client::connect(hub.running.local_address());
+            let mut client = connect(hub.running.local_address());
             client.send(
                 format!("{REQUEST}\r\n")
                     .replace("GET /", &format!("GET {target}"))
@@ -200,7 +201,7 @@ fn a_raw_reader_is_closed_rather_than_left_in_the_dark() {
         wait_for_subscriptions(&mut hub, 1);
         let name = TopicName::parse("state").expect("a name");
         let mut publisher = Publisher::new(&mut hub.port, 16);
-        for value in 1..=2_000 {
+        for value in 1..=1_000 {
             publisher.publish(&name, Some("k"), Change::Update, padded(value, 0));
         }
         publisher.wait_for(0);
@@ -209,11 +210,11 @@ fn a_raw_reader_is_closed_rather_than_left_in_the_dark() {
             let frame = client.frame();
             let payload = String::from_utf8(frame.payload).expect("text");
             payloads += 1;
-            if payload.starts_with("{\"v\":2000,") {
+            if payload.starts_with("{\"v\":1000,") {
                 break;
             }
         }
-        assert!(payloads < 2_000, "{setup:?}: nothing was merged");
+        assert!(payloads < 1_000, "{setup:?}: nothing was merged");
     }
 }
 
