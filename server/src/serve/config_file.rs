@@ -33,9 +33,19 @@ pub(crate) const SECTIONS: [(&str, &[&str]); 8] = [
             "deflate_takeover",
             "deflate_window_bits",
             "deflate_min_bytes",
+            "deflate_level",
         ],
     ),
-    ("hub", &["subscriptions_max", "topics_max", "payload_max"]),
+    (
+        "hub",
+        &[
+            "subscriptions_max",
+            "matches_max",
+            "topics_max",
+            "logs_bytes_max",
+            "payload_max",
+        ],
+    ),
     (
         "limits",
         &[

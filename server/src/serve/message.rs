@@ -9,12 +9,9 @@ use bytes::Bytes;
 use fanwire_server::hub::port::PublishRequest;
 use fanwire_server::hub::publication::{Change, PayloadKind};
 use fanwire_server::hub::topic::TopicName;
-use fanwire_server::hub::wire::command::ErrorCode;
+use fanwire_server::hub::wire::{ErrorCode, KEY_SIZE_MAX};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// Longest key in bytes, as docs/protocol.md says.
-const KEY_SIZE_MAX: usize = 128;
 
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use anyhow::Context;
-use fanwire_server::hub::port::{self, HubOptions, HubPort};
+use fanwire_server::hub::{self, port::HubPort};
 
 use crate::Failure;
 use crate::serve::admin::AdminOptions;
@@ -91,21 +91,14 @@ fn start(
         })?),
         None => None,
     };
-    let hub = HubOptions {
-        rules,
-        subscriptions_max: options.hub.subscriptions_max,
-        topics_max: options.hub.topics_max,
-        payload_size_max: options.hub.payload_max,
-        publish_from: options.hub.publish_from.list(),
-        deflate_min_bytes: options.hub.deflate_min_bytes,
-    };
+    let hub = options.hub.options(rules);
     let wanted = [
         admin.is_some(),
         options.simulator.simulate,
         replay.is_some(),
     ];
     let ports = wanted.iter().filter(|wanted| **wanted).count();
-    let (mut running, ports) = port::start(options.config(), hub, ports)?;
+    let (mut running, ports) = hub::start(options.config(), hub.clone(), ports)?;
     let mut ports = ports.into_iter();
     let mut port = move || {
         ports
@@ -113,24 +106,23 @@ fn start(
             .context("the hub has too few doors; report this")
     };
     running.catch_signals().context("cannot catch signals")?;
-    let observer = running.observer();
+    let is_draining = running.drain_flag();
     let mut admin_address = None;
     if let Some(admin) = admin {
         admin_address = Some(admin.address());
         let told = AdminOptions {
             websocket: running.local_address(),
             hosts: options.admin.admin_host.clone(),
-            publish_from: options.hub.publish_from.clone(),
-            payload_max: options.hub.payload_max,
+            hub,
         };
-        let serving = admin.serve(told, observer.clone(), port()?);
+        let serving = admin.serve(told, is_draining.clone(), port()?);
         serving.context("the administration listener cannot be started")?;
     }
     if options.simulator.simulate {
-        start_simulator(&options, port()?, observer.draining_flag())?;
+        start_simulator(&options, port()?, is_draining.clone())?;
     }
     if let Some((path, file)) = replay {
-        start_replay(&options, &path, file, port()?, observer.draining_flag())?;
+        start_replay(&options, &path, file, port()?, is_draining.clone())?;
     }
     announce(&running, admin_address);
     Ok(running)

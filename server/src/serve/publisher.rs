@@ -6,10 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use fanwire_server::hub::port::{HubPort, PublishOutcome, PublishRequest};
 use fanwire_server::hub::topic::TopicName;
-use fanwire_server::hub::wire::command::ErrorCode;
+use fanwire_server::hub::wire::ErrorCode;
 
 /// Messages that may be on their way to the hub at one time.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -81,6 +82,13 @@ impl Publisher {
             is_in_flight: false,
         };
         self.lanes.insert(topic, lane);
+    }
+
+    /// Sleeps until an answer has come, or for this long.
+    pub(crate) fn wait_for_answer(&mut self, pause: Duration) {
+        if let Ok((topic, outcome)) = self.answers.recv_timeout(pause) {
+            self.take_answer(topic, &outcome);
+        }
     }
 
     /// Takes the answers that have come and hands over what can be handed over. Never blocks.

@@ -20,8 +20,8 @@ use crate::serve::recording::{BadLine, Recorded, Recording};
 const UNANSWERED_MAX: usize = 4096;
 /// Payload bytes that may wait for the hub; then no more are read.
 const UNANSWERED_BYTES_MAX: usize = 32 << 20;
-/// How long to sleep while answers are awaited.
-const ANSWER_PAUSE_NS: u64 = 200_000;
+/// How long to wait for an answer at most.
+const ANSWER_PAUSE_NS: u64 = 1_000_000;
 /// How long to sleep at most otherwise: a stop has to be seen.
 const IDLE_PAUSE_NS: u64 = 50_000_000;
 
@@ -36,6 +36,8 @@ pub(crate) trait Clock {
 pub(crate) trait Outlet {
     fn push(&mut self, request: PublishRequest);
     fn pump(&mut self);
+    /// Sleeps until an answer has come, or for this long.
+    fn wait_for_answer(&mut self, pause_ns: u64);
     fn unanswered(&self) -> usize;
     fn unanswered_bytes(&self) -> usize;
 }
@@ -47,6 +49,10 @@ impl Outlet for Publisher {
 
     fn pump(&mut self) {
         Publisher::pump(self);
+    }
+
+    fn wait_for_answer(&mut self, pause_ns: u64) {
+        Publisher::wait_for_answer(self, Duration::from_nanos(pause_ns));
     }
 
     fn unanswered(&self) -> usize {
@@ -192,7 +198,7 @@ impl<R: BufRead, O: Outlet, C: Clock> Replay<R, O, C> {
         while self.outlet.unanswered() > 0 && !is_stopping.load(Ordering::Relaxed) {
             self.outlet.pump();
             if self.outlet.unanswered() > 0 {
-                self.clock.sleep(ANSWER_PAUSE_NS);
+                self.outlet.wait_for_answer(ANSWER_PAUSE_NS);
             }
         }
         self.summary.took_ns = self.clock.now_ns();
@@ -258,13 +264,11 @@ impl<R: BufRead, O: Outlet, C: Clock> Replay<R, O, C> {
                 return true;
             }
             self.outlet.pump();
-            let pause_ns = match (self.has_room(), self.outlet.unanswered()) {
-                (true, 0) => left_ns.min(IDLE_PAUSE_NS),
-                (true, _) => left_ns.min(ANSWER_PAUSE_NS),
-                (false, _) => ANSWER_PAUSE_NS,
-            };
-            if pause_ns > 0 {
-                self.clock.sleep(pause_ns);
+            match (self.has_room(), self.outlet.unanswered()) {
+                (true, _) if left_ns == 0 => {}
+                (true, 0) => self.clock.sleep(left_ns.min(IDLE_PAUSE_NS)),
+                (true, _) => self.outlet.wait_for_answer(left_ns.min(ANSWER_PAUSE_NS)),
+                (false, _) => self.outlet.wait_for_answer(ANSWER_PAUSE_NS),
             }
         }
     }

@@ -47,6 +47,12 @@ impl Outlet for FakeHub {
         world.unanswered = world.unanswered.saturating_sub(world.answers_per_pump);
     }
 
+    fn wait_for_answer(&mut self, pause_ns: u64) {
+        let mut world = self.0.borrow_mut();
+        world.now_ns += (pause_ns / 10).max(1);
+        world.unanswered = world.unanswered.saturating_sub(1);
+    }
+
     fn unanswered(&self) -> usize {
         self.0.borrow().unanswered
     }

@@ -20,8 +20,8 @@ use crate::serve::publisher::{PublishCounts, Publisher};
 
 /// Between two lines of the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// How long to sleep while answers are awaited.
-const ANSWER_PAUSE: Duration = Duration::from_micros(200);
+/// How long to wait for an answer at most: other symbols are due meanwhile.
+const ANSWER_PAUSE: Duration = Duration::from_micros(500);
 /// How long to sleep at most otherwise: a stop has to be seen.
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
 /// A symbol whose messages are not answered yet is looked at again after this.
@@ -102,7 +102,10 @@ impl Simulator {
             log.write_if_due(now, &mut self);
             let pause = match self.publisher.unanswered() {
                 0 => IDLE_PAUSE.min(Duration::from_nanos(next_ns.saturating_sub(now_ns))),
-                _ => ANSWER_PAUSE,
+                _ => {
+                    self.publisher.wait_for_answer(ANSWER_PAUSE);
+                    continue;
+                }
             };
             if !pause.is_zero() {
                 thread::sleep(pause);

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use fanwire_server::hub::counters::HubCounters;
 use fanwire_server::hub::port::{
-    HubCounters, HubPort, PublishOutcome, PublishRequest, SlowInfo, TopicInfo,
+    HubPort, PublishOutcome, PublishRequest, Reply, SlowInfo, TopicInfo,
 };
-use fanwire_server::hub::wire::command::ErrorCode;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use fanwire_server::hub::wire::ErrorCode;
+use fanwire_server::{ShardCounters, ShardId};
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Questions that may wait for the door.
@@ -24,22 +26,26 @@ const ROOM_RETRY: Duration = Duration::from_millis(1);
 /// A message's place in its batch and what became of it.
 pub(super) type Answer = (usize, PublishOutcome);
 
+/// Where the answers of the shards go.
+type Answers<T> = UnboundedSender<(ShardId, T)>;
+
 enum Question {
     Publish(Vec<PublishRequest>, UnboundedSender<Answer>),
-    Topics(String, usize, UnboundedSender<Vec<TopicInfo>>),
-    Slowest(usize, UnboundedSender<Vec<SlowInfo>>),
-    Counters(UnboundedSender<HubCounters>),
+    Topics(String, usize, Answers<Vec<TopicInfo>>),
+    Slowest(usize, Answers<Vec<SlowInfo>>),
+    Counters(Answers<HubCounters>),
+    ShardCounters(Answers<ShardCounters>),
 }
 
 /// The way to the owner. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Door {
     questions: mpsc::Sender<Question>,
-    cores: usize,
+    shards: usize,
 }
 
-/// The answers of the cores, and whether all came in time.
-pub(super) struct FromCores<T> {
+/// The answers of the shards in their order, and whether all came in time.
+pub(super) struct FromShards<T> {
     pub(super) answers: Vec<T>,
     pub(super) are_all: bool,
 }
@@ -47,11 +53,11 @@ pub(super) struct FromCores<T> {
 /// Starts the task that owns the port.
 pub(super) fn open(port: HubPort) -> Door {
     let (sender, receiver) = mpsc::channel(QUESTIONS_MAX);
-    let cores = port.cores();
+    let shards = port.shards();
     tokio::spawn(own(port, receiver));
     Door {
         questions: sender,
-        cores,
+        shards,
     }
 }
 
@@ -86,60 +92,86 @@ impl Door {
         outcomes
     }
 
-    pub(super) async fn topics(&self, prefix: String, limit: usize) -> FromCores<Vec<TopicInfo>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.ask(Question::Topics(prefix, limit, sender), receiver)
-            .await
+    pub(super) async fn topics(&self, prefix: String, limit: usize) -> FromShards<Vec<TopicInfo>> {
+        let question = |answers| Question::Topics(prefix, limit, answers);
+        self.ask(question).await.without_numbers()
     }
 
-    pub(super) async fn slowest(&self, limit: usize) -> FromCores<Vec<SlowInfo>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.ask(Question::Slowest(limit, sender), receiver).await
+    pub(super) async fn slowest(&self, limit: usize) -> FromShards<Vec<SlowInfo>> {
+        let question = |answers| Question::Slowest(limit, answers);
+        self.ask(question).await.without_numbers()
     }
 
-    pub(super) async fn counters(&self) -> FromCores<HubCounters> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.ask(Question::Counters(sender), receiver).await
+    pub(super) async fn counters(&self) -> FromShards<(ShardId, HubCounters)> {
+        self.ask(Question::Counters).await
     }
 
-    async fn ask<T>(&self, question: Question, mut receiver: UnboundedReceiver<T>) -> FromCores<T> {
+    pub(super) async fn shard_counters(&self) -> FromShards<(ShardId, ShardCounters)> {
+        self.ask(Question::ShardCounters).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(Answers<T>) -> Question,
+    ) -> FromShards<(ShardId, T)> {
         let until = Instant::now() + ANSWER_LIMIT;
-        let mut answers = Vec::with_capacity(self.cores);
-        if let Ok(Ok(())) = timeout_at(until, self.questions.send(question)).await {
-            while answers.len() < self.cores
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let mut answers = Vec::with_capacity(self.shards);
+        let asked = timeout_at(until, self.questions.send(question(sender))).await;
+        if let Ok(Ok(())) = asked {
+            while answers.len() < self.shards
                 && let Ok(Some(answer)) = timeout_at(until, receiver.recv()).await
             {
                 answers.push(answer);
             }
         }
-        FromCores {
-            are_all: answers.len() == self.cores,
+        answers.sort_by_key(|(shard, _)| *shard);
+        FromShards {
+            are_all: answers.len() == self.shards,
             answers,
         }
     }
 }
 
+impl<T> FromShards<(ShardId, T)> {
+    fn without_numbers(self) -> FromShards<T> {
+        FromShards {
+            answers: self.answers.into_iter().map(|(_, answer)| answer).collect(),
+            are_all: self.are_all,
+        }
+    }
+}
+
+/// Sends a shard's answer on. Whoever asked may have lost patience.
+fn reply<T: Send + 'static>(shard: ShardId, answers: &Answers<T>) -> Reply<T> {
+    let answers = answers.clone();
+    Box::new(move |answer| drop(answers.send((shard, answer))))
+}
+
 /// Owns the port until the thread ends.
 async fn own(mut port: HubPort, mut questions: mpsc::Receiver<Question>) {
     while let Some(question) = questions.recv().await {
-        match question {
-            Question::Publish(requests, answer) => publish(&mut port, requests, &answer).await,
-            // A full queue drops the question and with it the sender: whoever asked sees that
-            // answers are missing.
-            Question::Topics(prefix, limit, answer) => {
-                let reply = move |topics| drop(answer.send(topics));
-                drop(port.topics(prefix, limit, Box::new(reply)));
-            }
-            Question::Slowest(limit, answer) => {
-                let reply = move |slowest| drop(answer.send(slowest));
-                drop(port.slowest(limit, Box::new(reply)));
-            }
-            Question::Counters(answer) => {
-                let reply = move |counters| drop(answer.send(counters));
-                drop(port.counters(Box::new(reply)));
-            }
+        if let Question::Publish(requests, answer) = question {
+            publish(&mut port, requests, &answer).await;
+            port.ring();
+            continue;
         }
-        port.ring();
+        for shard in 0..port.shards() as ShardId {
+            // A full queue drops the reply: whoever asked sees that an answer is missing.
+            let _ = match &question {
+                Question::Publish(..) => Ok(()),
+                Question::Topics(prefix, limit, answers) => {
+                    port.topics(shard, prefix.clone(), *limit, reply(shard, answers))
+                }
+                Question::Slowest(limit, answers) => {
+                    port.slowest(shard, *limit, reply(shard, answers))
+                }
+                Question::Counters(answers) => port.counters(shard, reply(shard, answers)),
+                Question::ShardCounters(answers) => {
+                    port.shard_counters(shard, reply(shard, answers))
+                }
+            };
+        }
     }
 }
 
@@ -156,7 +188,9 @@ async fn publish(
         let mut waiting = Some(request);
         while let Some(request) = waiting.take() {
             let sender = answer.clone();
-            let reply = Box::new(move |outcome| drop(sender.send((index, outcome))));
+            let reply = Box::new(move |outcome| {
+                let _ = sender.send((index, outcome));
+            });
             if is_full {
                 reply(PublishOutcome::Refused {
                     code: ErrorCode::Busy,

@@ -5,12 +5,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fanwire_server::hub::port::HubCounters;
+use fanwire_server::hub::counters::HubCounters;
 use fanwire_server::{CloseReason, REFUSAL_STATUSES, ShardCounters, ShardId};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
@@ -19,18 +18,15 @@ use prometheus_client::registry::Registry;
 
 use super::routes::{Shared, error};
 
-/// How long the cores may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let observer = shared.observer.clone();
-    let counting = tokio::task::spawn_blocking(move || observer.counters(ANSWER_LIMIT));
     let hub = shared.door.counters().await;
+    let shards = shared.door.shard_counters().await;
     let snapshot = Snapshot {
-        shards: counting.await.unwrap_or_default(),
+        shards: shards.answers,
         hub: hub.answers,
-        is_draining: shared.observer.is_draining(),
+        is_draining: shared.is_draining(),
     };
     match snapshot.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
@@ -46,7 +42,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 #[derive(Debug)]
 struct Snapshot {
     shards: Vec<(ShardId, ShardCounters)>,
-    hub: Vec<HubCounters>,
+    hub: Vec<(ShardId, HubCounters)>,
     is_draining: bool,
 }
 
@@ -165,7 +161,7 @@ impl Collector for Snapshot {
         )?;
         let draining = [(Vec::new(), u64::from(self.is_draining))];
         gauges(encoder, "draining", "1 while the server ends", draining)?;
-        let answered = [(Vec::new(), self.hub.len() as u64)];
+        let answered = [(Vec::new(), self.shards.len() as u64)];
         let help = "Cores that answered this scrape in time";
         gauges(encoder, "cores_answered", help, answered)?;
         self.encode_hub(encoder)
@@ -212,17 +208,21 @@ impl Snapshot {
     }
 
     fn encode_hub(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let cores: Vec<_> = self.hub.iter().map(HubCounters::entries).collect();
-        let Some(first) = cores.first() else {
-            return Ok(());
-        };
-        for (index, (name, help, _)) in first.iter().enumerate() {
-            let cores = cores.iter().enumerate();
-            let samples = cores.filter_map(|(core, entries)| {
-                let (_, _, value) = entries.get(index)?;
-                Some((vec![core_label(core)], *value))
+        let entries = |(shard, one): &(ShardId, HubCounters)| (*shard, one.entries());
+        let cores: Vec<_> = self.hub.iter().map(entries).collect();
+        for (index, (name, help, is_gauge, _)) in
+            HubCounters::default().entries().iter().enumerate()
+        {
+            let samples = cores.iter().filter_map(|(shard, entries)| {
+                let (.., value) = entries.get(index)?;
+                Some((vec![core_label(shard)], *value))
             });
-            counters(encoder, &format!("hub_{name}"), help, samples)?;
+            let name = format!("hub_{name}");
+            let help = help.trim_end_matches('.');
+            match is_gauge {
+                true => gauges(encoder, &name, help, samples)?,
+                false => counters(encoder, &name, help, samples)?,
+            }
         }
         Ok(())
     }

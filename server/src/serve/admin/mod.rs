@@ -13,20 +13,20 @@ mod views;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use fanwire_server::Host;
+use fanwire_server::hub::HubOptions;
 use fanwire_server::hub::port::HubPort;
-use fanwire_server::{Host, Observer};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tower::Service as _;
-
-use crate::serve::options::Networks;
 
 /// HTTP connections at one time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 32;
@@ -43,10 +43,8 @@ pub(crate) struct AdminOptions {
     pub(crate) websocket: SocketAddr,
     /// Names it answers for beside its address and those of loopback.
     pub(crate) hosts: Vec<Host>,
-    /// Who may publish.
-    pub(crate) publish_from: Networks,
-    /// Bytes of one published payload.
-    pub(crate) payload_max: usize,
+    /// What the hub was told: who may publish, and how large a payload may be.
+    pub(crate) hub: HubOptions,
 }
 
 /// Who sent a request.
@@ -83,7 +81,7 @@ impl Bound {
     pub(crate) fn serve(
         self,
         options: AdminOptions,
-        observer: Observer,
+        is_draining: Arc<AtomicBool>,
         port: HubPort,
     ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -104,7 +102,7 @@ impl Bound {
                         }
                     };
                     let door = door::open(port);
-                    let router = routes::router(options, address, observer, door);
+                    let router = routes::router(options, address, is_draining, door);
                     accept_all(listener, router).await;
                 });
             })?;

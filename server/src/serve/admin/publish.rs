@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use fanwire_server::hub::port::{PublishOutcome, PublishRequest};
-use fanwire_server::hub::wire::command::ErrorCode;
+use fanwire_server::hub::wire::{EpochText, ErrorCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -72,7 +72,7 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !shared.options.publish_from.contain(peer.ip()) {
+    if !shared.options.hub.may_publish(peer.ip()) {
         let cure = "this address may not publish; --publish-from names the networks that may";
         return error(StatusCode::FORBIDDEN, "forbidden", cure);
     }
@@ -82,7 +82,7 @@ pub(super) async fn publish(
                     message a line";
         return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request", cure);
     };
-    if shared.observer.is_draining() {
+    if shared.is_draining() {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
@@ -117,7 +117,13 @@ fn form(headers: &HeaderMap) -> Option<Form> {
 }
 
 fn body_max(shared: &Shared) -> usize {
-    BODY_SIZE_MAX.max(shared.options.payload_max.saturating_add(BODY_MARGIN))
+    BODY_SIZE_MAX.max(
+        shared
+            .options
+            .hub
+            .payload_size_max
+            .saturating_add(BODY_MARGIN),
+    )
 }
 
 async fn whole_body(body: Body, size_max: usize) -> Result<Bytes, Response> {
@@ -142,7 +148,8 @@ async fn publish_json(shared: &Shared, text: &str) -> Response {
     let probe: Result<Probe, _> = serde_json::from_str(text);
     if !probe.is_ok_and(|probe| probe.messages.is_some()) {
         let message = JsonMessage::parse(text);
-        let request = message.and_then(|message| message.request(shared.options.payload_max));
+        let request =
+            message.and_then(|message| message.request(shared.options.hub.payload_size_max));
         let results = publish_all(shared, vec![request]).await;
         let status = results
             .first()
@@ -180,7 +187,8 @@ async fn publish_batch<'a>(shared: &Shared, texts: impl Iterator<Item = &'a str>
             return error(StatusCode::PAYLOAD_TOO_LARGE, "too_big", &text);
         }
         let message = JsonMessage::parse(text);
-        requests.push(message.and_then(|message| message.request(shared.options.payload_max)));
+        requests
+            .push(message.and_then(|message| message.request(shared.options.hub.payload_size_max)));
         lines.push(index + 1);
     }
     let mut results = publish_all(shared, requests).await;
@@ -218,7 +226,7 @@ async fn publish_all(
             Some(PublishOutcome::Accepted { epoch, seq }) => Published {
                 line: None,
                 topic: Some(topic.to_string()),
-                epoch: Some(format!("{epoch:016x}")),
+                epoch: Some(EpochText(epoch).to_string()),
                 seq: Some(seq),
                 code: None,
                 message: None,

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use fanwire_server::{Observer, host_allowed};
+use fanwire_server::host_allowed;
 use serde::Serialize;
 
 use super::AdminOptions;
@@ -27,8 +28,15 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 pub(super) struct Shared {
     pub(super) options: AdminOptions,
     pub(super) address: SocketAddr,
-    pub(super) observer: Observer,
+    pub(super) is_draining: Arc<AtomicBool>,
     pub(super) door: Door,
+}
+
+impl Shared {
+    /// Whether the server has begun to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
 }
 
 /// An error as a client reads it: a stable code, and a sentence with the cure.
@@ -60,13 +68,13 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 pub(super) fn router(
     options: AdminOptions,
     address: SocketAddr,
-    observer: Observer,
+    is_draining: Arc<AtomicBool>,
     door: Door,
 ) -> Router {
     let shared = Arc::new(Shared {
         options,
         address,
-        observer,
+        is_draining,
         door,
     });
     Router::new()

@@ -2,14 +2,15 @@
 //!
 //! It owns the forms of the answers. All figures come from the cores.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use fanwire_server::ShardId;
 use fanwire_server::hub::port::{SlowInfo, TopicInfo};
+use fanwire_server::hub::wire::EpochText;
 use serde::{Deserialize, Serialize};
 
 use super::routes::{Shared, error, json};
@@ -21,7 +22,7 @@ const LIMIT_MAX: usize = 10_000;
 
 /// 200 if every core answers and the server takes connections.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    if shared.observer.is_draining() {
+    if shared.is_draining() {
         let text = "the server drains; send new clients elsewhere";
         return error(StatusCode::SERVICE_UNAVAILABLE, "draining", text);
     }
@@ -66,8 +67,11 @@ struct Topic {
     log_messages: usize,
     log_bytes: usize,
     keys: usize,
-    subscribers: u64,
-    home_core: u16,
+    /// Subscribers on the core that gives out the numbers.
+    subscribers_at_home: u64,
+    /// Other cores that have subscribers.
+    cores_following: usize,
+    home_core: ShardId,
 }
 
 #[derive(Serialize)]
@@ -94,35 +98,23 @@ pub(super) async fn topics(
     json(StatusCode::OK, &answer)
 }
 
-/// One entry for each topic, in the order of their names. Every core knows its own subscribers; the
-/// core that has the most of a log knows the rest.
+/// What the homes of the topics say, in the order of the names.
 fn merged(answers: Vec<Vec<TopicInfo>>, limit: usize) -> Vec<Topic> {
-    let mut topics: BTreeMap<String, TopicInfo> = BTreeMap::new();
-    for info in answers.into_iter().flatten() {
-        match topics.get_mut(&info.topic) {
-            None => {
-                topics.insert(info.topic.clone(), info);
-            }
-            Some(known) => {
-                let subscribers = known.subscribers + info.subscribers;
-                if info.head > known.head {
-                    *known = info;
-                }
-                known.subscribers = subscribers;
-            }
-        }
-    }
-    let topics = topics.into_values().take(limit);
+    let mut topics: Vec<TopicInfo> = answers.into_iter().flatten().collect();
+    topics.sort_by(|one, other| one.topic.cmp(&other.topic));
+    topics.truncate(limit);
+    let topics = topics.into_iter();
     topics
         .map(|info| Topic {
             topic: info.topic,
             kind: info.kind.as_str(),
-            epoch: format!("{:016x}", info.epoch),
+            epoch: EpochText(info.epoch).to_string(),
             seq: info.head,
             log_messages: info.log_messages,
             log_bytes: info.log_bytes,
             keys: info.keys,
-            subscribers: info.subscribers,
+            subscribers_at_home: info.subscribers,
+            cores_following: info.following_shards,
             home_core: info.home,
         })
         .collect()
@@ -131,11 +123,11 @@ fn merged(answers: Vec<Vec<TopicInfo>>, limit: usize) -> Vec<Topic> {
 #[derive(Serialize)]
 struct Slow {
     peer: String,
+    core: ShardId,
     topics_behind: u32,
     messages_behind: u64,
     staleness_ms: u64,
     unsent_bytes: usize,
-    connected_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -162,11 +154,11 @@ pub(super) async fn slow(
     connections.truncate(limit);
     let connections = connections.into_iter().map(|info| Slow {
         peer: info.peer.to_string(),
+        core: info.shard,
         topics_behind: info.topics_behind,
         messages_behind: info.messages_behind,
         staleness_ms: info.staleness_ms,
         unsent_bytes: info.unsent_bytes,
-        connected_ms: info.connected_ms,
     });
     let answer = Slowest {
         connections: connections.collect(),
