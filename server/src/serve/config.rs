@@ -245,3 +245,7 @@ fn check_simulator(options: &ServeOptions, rules: &TopicRules) -> Result<(), Str
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;
