@@ -146,7 +146,9 @@ async fn publish_json(shared: &Shared, text: &str) -> Response {
         messages: Option<serde::de::IgnoredAny>,
     }
     let probe: Result<Probe, _> = serde_json::from_str(text);
-    if !probe.is_ok_and(|probe| probe.messages.is_some()) {
+    let is_batch =
+        text.trim_start().starts_with('{') && probe.is_ok_and(|probe| probe.messages.is_some());
+    if !is_batch {
         let message = JsonMessage::parse(text);
         let request =
             message.and_then(|message| message.request(shared.options.hub.payload_size_max));
