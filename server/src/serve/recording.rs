@@ -151,10 +151,10 @@ fn number_time(text: &str) -> Option<i64> {
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let unit_ns: i64 = match whole {
-        ..100_000_000_000 => 1_000_000_000,
-        ..100_000_000_000_000 => 1_000_000,
-        ..100_000_000_000_000_000 => 1_000,
+    let unit_ns: i64 = match whole.unsigned_abs().checked_ilog10().unwrap_or(0) {
+        0..=10 => 1_000_000_000,
+        11..=13 => 1_000_000,
+        14..=16 => 1_000,
         _ => 1,
     };
     let mut part_ns = 0;

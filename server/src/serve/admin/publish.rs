@@ -78,8 +78,8 @@ pub(super) async fn publish(
     }
     // A page of another origin may send some content types without asking first; not these.
     let Some(form) = form(&headers) else {
-        let cure = "set content-type to application/json, or to application/x-ndjson for one \
-                    message a line";
+        let cure = "the content type is not one of ours; set it to application/json, \
+                    or to application/x-ndjson for one message a line";
         return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request", cure);
     };
     if shared.is_draining() {
