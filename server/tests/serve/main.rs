@@ -163,7 +163,9 @@ fn what_is_wrong_is_refused_with_a_code_and_the_cure() {
         "bad_request"
     );
     let topics = program.get("/v1/topics").json();
-    assert_eq!(topics["topics"], json!([]), "nothing of this was published");
+    for topic in topics["topics"].as_array().expect("topics") {
+        assert_eq!(topic["seq"], 0, "nothing of this was published: {topics}");
+    }
 }
 
 #[test]
