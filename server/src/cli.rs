@@ -4,10 +4,12 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use fanwire_server::{
     BackendChoice, Config, CoreList, DeflatePolicy, Host, Limits, Origin, Placement,
 };
+
+use crate::serve::options::ServeOptions;
 
 /// WebSocket server for Linux: one event loop per core, on io_uring.
 #[derive(Debug, Parser)]
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     /// Send every message back: for measuring, and for testing clients.
     #[command(after_help = ECHO_EXAMPLES)]
     Echo(Box<EchoOptions>),
+    /// Serve topics: market data and other feeds fanned out to very many subscribers.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Box<ServeOptions>),
     /// Look at this host and say what it allows, what will run, and what to change.
     Doctor(DoctorOptions),
 }
@@ -43,6 +48,16 @@ const ECHO_EXAMPLES: &str = "Examples:
 Try it from a browser's console:
   s = new WebSocket('ws://127.0.0.1:9001'); s.onmessage = m => console.log(m.data)
   s.send('hello')";
+
+const SERVE_EXAMPLES: &str = "Examples:
+  fanwire serve --simulate                               order books and trades of a made-up market
+  fanwire serve --config /etc/fanwire.toml               everything from a file; --check only checks
+  fanwire serve --replay day.jsonl --speed 10            a recorded file, ten times as fast
+Publish, with the administration listener on its default address:
+  curl -H 'content-type: application/json' http://127.0.0.1:9002/v1/publish \\
+       -d '{\"topic\":\"trades.BTC-USD\",\"data\":{\"price\":\"101.5\"}}'
+See it: http://127.0.0.1:9002/ in a browser, or in a browser's console
+  s = new WebSocket('ws://127.0.0.1:9001/raw/trades.BTC-USD'); s.onmessage = m => console.log(m.data)";
 
 const WHERE: &str = "Where it listens and runs";
 const WHO: &str = "Who may connect";
@@ -74,7 +89,7 @@ impl From<Backend> for BackendChoice {
 }
 
 /// A size with an optional unit: `65536`, `64KiB`, `16MiB`.
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -106,7 +121,7 @@ pub(crate) struct EchoOptions {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = WHERE)]
-struct PlaceOptions {
+pub(crate) struct PlaceOptions {
     /// Address and port. Port 0 takes any free one; the real port is printed
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9001")]
     listen: SocketAddr,
@@ -132,7 +147,7 @@ struct PlaceOptions {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = WHO)]
-struct WhoOptions {
+pub(crate) struct WhoOptions {
     /// Only pages of this origin may connect, such as `https://example.com`; others get 403. May be
     /// given several times. Set it wherever browsers connect: without it any page can
     #[arg(long, value_name = "ORIGIN")]
@@ -145,14 +160,18 @@ struct WhoOptions {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = COMPRESSION)]
-struct CompressionOptions {
+pub(crate) struct CompressionOptions {
     /// Agree to compression without context takeover when a client offers it. Saves bytes of
     /// text; costs about 5 microseconds of processor per KiB and nothing per idle connection
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_value_t = false, default_missing_value = "true",
+          hide_default_value = true, hide_possible_values = true)]
     deflate: bool,
     /// Also let both sides keep their window from message to message: smaller still, but costs
     /// up to some 300 KiB per connection. Implies --deflate
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1,
+          require_equals = true, default_value_t = false, default_missing_value = "true",
+          hide_default_value = true, hide_possible_values = true)]
     deflate_takeover: bool,
     /// Largest window, 9 to 15 bits: 12 is 4 KiB of memory for matches, 15 is 32 KiB
     #[arg(long, value_name = "N", default_value_t = 12,
@@ -161,7 +180,7 @@ struct CompressionOptions {
 }
 
 #[derive(Debug, Args)]
-struct LimitOptions {
+pub(crate) struct LimitOptions {
     /// Connections of the whole server; more get 503. 0 = what the limit of open files allows
     #[arg(help_heading = ADMISSION, long, value_name = "N",
           default_value_t = Limits::echo().connections_max)]
@@ -314,26 +333,46 @@ impl CompressionOptions {
     }
 }
 
+/// The configuration of the part that all servers share.
+pub(crate) fn shared_config(
+    place: &PlaceOptions,
+    who: &WhoOptions,
+    compression: &CompressionOptions,
+    limits: &LimitOptions,
+) -> Config {
+    let placement = match &place.cores {
+        Some(list) => Placement::Pinned(list.clone()),
+        None => Placement::AllAllowed,
+    };
+    Config {
+        listen: place.listen,
+        placement,
+        backend: place.backend.into(),
+        spin_us: place.spin_us,
+        limits: limits.limits(),
+        deflate: compression.policy(),
+        origins: who.origin.clone(),
+        hosts: who.host.clone(),
+        congestion: place.congestion.clone(),
+        listen_backlog: place.listen_backlog,
+    }
+}
+
 impl EchoOptions {
     /// The configuration that these options ask for.
     pub(crate) fn config(&self) -> Config {
-        let placement = match &self.place.cores {
-            Some(list) => Placement::Pinned(list.clone()),
-            None => Placement::AllAllowed,
-        };
-        Config {
-            listen: self.place.listen,
-            placement,
-            backend: self.place.backend.into(),
-            spin_us: self.place.spin_us,
-            limits: self.limits.limits(),
-            deflate: self.compression.policy(),
-            origins: self.who.origin.clone(),
-            hosts: self.who.host.clone(),
-            congestion: self.place.congestion.clone(),
-            listen_backlog: self.place.listen_backlog,
-        }
+        shared_config(&self.place, &self.who, &self.compression, &self.limits)
     }
+}
+
+/// The whole command line. `serve` shares its options with `echo`, but not all of their defaults:
+/// an echo server is for measuring, with messages larger than a hub wants.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_subcommand("serve", |serve| {
+        serve
+            .mut_arg("message_size_max", |option| option.default_value("1MiB"))
+            .mut_arg("fragments_max", |option| option.default_value("1024"))
+    })
 }
 
 #[derive(Debug, Args)]
@@ -349,19 +388,18 @@ pub(crate) struct DoctorOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn echo(arguments: &[&str]) -> Config {
         let all = ["fanwire", "echo"].iter().chain(arguments);
         match Cli::try_parse_from(all).unwrap().command {
             Command::Echo(options) => options.config(),
-            Command::Doctor(_) => panic!("echo was asked for"),
+            _ => panic!("echo was asked for"),
         }
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

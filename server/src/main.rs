@@ -9,11 +9,13 @@
 mod cli;
 mod doctor;
 mod echo;
+mod serve;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
@@ -31,7 +33,12 @@ enum Failure {
 
 fn main() -> ExitCode {
     // A wrong command line prints its own message and exits with 2.
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let matches = cli::command().get_matches_from(&arguments);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let filter = EnvFilter::try_from_env("FANWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
         .init();
     let result = match cli.command {
         Command::Echo(options) => echo::run(&options),
+        Command::Serve(_) => serve::run(&arguments),
         Command::Doctor(options) => doctor::run(&options),
     };
     match result {
