@@ -192,12 +192,14 @@ def draw_load(workload, outcome, settings):
             for row in rounds.wanted(workload.rows, settings.only)]
     panels = []
     for metric in workload.metrics:
-        values = {name: summarise(report.series(outcome, name, metric)) for name, _ in rows}
+        values = {name: summarise(report.series(outcome, name, metric)) for name, _ in rows
+                  if any(outcome.results.get(name, []))}
         hint = "less is better" if metric.smaller_is_better else "more is better"
         panels.append((metric.name, hint, metric.format, values))
     name = f"{workload.key}.svg"
+    rounds_text = "one round" if settings.runs == 1 else f"{settings.runs} rounds"
     subtitle = (f"one server core, generator on another core of the same machine; median of "
-                f"{settings.runs} rounds, whisker: lowest to highest")
+                f"{rounds_text}, whisker: lowest to highest")
     drawing = plot.bars(workload.title, subtitle, rows, panels)
     (settings.directory / name).write_text(drawing, encoding="utf-8")
     return name

@@ -43,7 +43,8 @@ CUT_TIMES = 6
 def bars(title, subtitle, rows, panels):
     """Horizontal bars, one panel per metric, rows shared.
 
-    rows: (name, kind); panels: (heading, hint, format, {name: Summary or None}). The whisker is
+    rows: (name, kind); panels: (heading, hint, format, {name: Summary, or None where a run that
+    succeeded has no such figure}). A row whose name is not in there is missing. The whisker is
     the range over the rounds. A bar with two white strokes is cut; its value is beside it."""
     # As wide as the longest name; about 7.4 units per character at this size.
     labels = 40 + 7.4 * max(len(name) for name, _ in rows)
@@ -78,9 +79,12 @@ def panel(left, rows, show, values):
     parts = [line(left, TOP - 4, left, TOP + STEP * len(rows) - 8, INK, 1)]
     for index, (name, kind) in enumerate(rows):
         y = TOP + STEP * index
-        value = values.get(name)
-        if value is None:
+        if name not in values:
             parts.append(text(left + 6, y + BAR - 3, "missing", 12, colour="#a61b1b"))
+            continue
+        value = values[name]
+        if value is None:
+            parts.append(text(left + 6, y + BAR - 3, "–", 12))
             continue
         end = max(left + 1, place(value.median))
         parts.append(f'<rect x="{left:.1f}" y="{y}" width="{end - left:.1f}" height="{BAR}" rx="2" '

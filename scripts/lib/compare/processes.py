@@ -144,14 +144,16 @@ class Server:
 
 
 class MemoryWatch:
-    """Reads a server's user memory several times a second while a load runs. Use as a context
-    manager."""
+    """Reads a server's user memory and counts its descriptors twice a second while a load runs.
+    Use as a context manager."""
 
-    PERIOD_S = 0.2
+    PERIOD_S = 0.5
+    # Before the end, when the load generator still holds its connections.
+    CLOSING_S = 1.0
 
     def __init__(self, server):
         self.server = server
-        # Seconds since the watch began, bytes.
+        # Seconds since the watch began, bytes, descriptors.
         self.samples = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
@@ -169,26 +171,36 @@ class MemoryWatch:
         while True:
             try:
                 memory = self.server.memory_bytes()
+                sockets = sum(1 for _ in Path(f"/proc/{self.server.pid}/fd").iterdir())
             except OSError:
                 # The process is gone; whoever watches it notices.
                 return
             now = time.monotonic() - self.started
-            self.samples.append((round(now, 2), memory["RssAnon"] + memory["RssShmem"]))
+            self.samples.append((round(now, 2), memory["RssAnon"] + memory["RssShmem"],
+                                 sockets))
             if self.over.wait(self.PERIOD_S):
                 return
 
     def summary(self, measured_s):
         """Figures for a run whose last `measured_s` seconds were the measured ones. (When copies
-        are waited for at the end, the window begins that much later; two seconds at most.)"""
+        are waited for at the end, the window begins that much later, but not before everybody
+        was connected.)"""
         if not self.samples:
             return {}
-        begin = self.samples[-1][0] - measured_s
-        measured = [size for at, size in self.samples if at >= begin]
+        sockets_max = max(sockets for _, _, sockets in self.samples)
+        connected = next(at for at, _, sockets in self.samples if sockets == sockets_max)
+        end = self.samples[-1][0]
+        begin = max(connected, end - measured_s)
+        measured = [size for at, size, _ in self.samples if at >= begin]
+        before_closing = [sockets for at, _, sockets in self.samples
+                          if begin <= at <= end - self.CLOSING_S]
         return {
             "bytes_before": self.samples[0][1],
             "bytes_at_begin": measured[0],
             "bytes_at_end": measured[-1],
             "bytes_max": max(measured),
             "bytes_grown": max(measured) - measured[0],
+            "sockets_max": sockets_max,
+            "sockets_at_end": before_closing[-1] if before_closing else sockets_max,
             "samples": self.samples,
         }

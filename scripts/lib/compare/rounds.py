@@ -143,6 +143,7 @@ def run_once(row, program, load_generator, settings, ports, report):
                 [*drive, *row.contender.speech], report, duration_s + settings.warmup_s,
                 lambda result: row.load.check(result, row.contender.kind == FANWIRE))
         result["server_memory"] = memory.summary(duration_s)
+        save(report.parent, f"{report.stem}-memory.json", result["server_memory"])
         server.check_alive()
     return result, [shown(command), shown([*drive, *row.contender.speech])]
 
