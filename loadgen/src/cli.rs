@@ -27,8 +27,8 @@ Exit codes:
   1    the run failed: nothing could be connected, or nothing was answered
   2    the command line makes no sense
   3    reserved: a threshold was not met
-  4    the report is INVALID: connections failed, replies were wrong or missing, or the generator
-       itself was the bottleneck
+  4    the report is INVALID: connections failed, replies were wrong or missing, the ledger of a
+       fan-out does not add up, or the generator itself was the bottleneck
   130  interrupted; the report covers what was measured until then";
 
 /// WebSocket load generator with honest clocks: measures in an open or a closed loop, checks every

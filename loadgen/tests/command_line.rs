@@ -130,3 +130,68 @@ fn the_server_process_is_measured() {
         );
     }
 }
+
+#[test]
+fn fanout_help_teaches_and_nonsense_is_refused() {
+    let help = String::from_utf8(loadgen(&["fanout", "--help"]).stdout).expect("UTF-8");
+    for word in [
+        "--dialect",
+        "--zipf",
+        "--stall",
+        "--burst",
+        "--topics-per-subscriber",
+        "--churn",
+        "-R",
+    ] {
+        assert!(help.contains(word), "{word} in\n{help}");
+    }
+    let url = "ws://127.0.0.1:1";
+    for (more, word) in [
+        (&["-R", "10", "-s", "20"][..], "39 bytes"),
+        (&["-R", "10", "-s", "80", "--payload", "json"], "90 bytes"),
+        (
+            &["-R", "10", "-s", "70", "--dialect", "fanwire-json"],
+            "78 bytes",
+        ),
+        (&["-R", "10", "-s", "16MiB"], "16MiB"),
+        (&["-s", "100"], "--rate"),
+        (
+            &["-R", "10", "--topics", "2", "--topics-per-subscriber", "3"],
+            "raise --topics",
+        ),
+        (
+            &["-R", "10", "--topics", "2", "--topic-name", "same"],
+            "{topic}",
+        ),
+        (&["-R", "10", "--topic-name", "a b"], "white space"),
+        (&["-R", "10", "--zipf", "11"], "--zipf"),
+        (&["-R", "10", "--churn", "5"], "--dialect fanwire-json"),
+        (
+            &["-R", "10", "--kind", "state", "--dialect", "nats"],
+            "--dialect fanwire-json",
+        ),
+        (
+            &[
+                "-R",
+                "10",
+                "--payload",
+                "binary",
+                "--dialect",
+                "fanwire-json",
+            ],
+            "--payload text",
+        ),
+        (&["-R", "10", "--slow", "5"], "5%:10KB"),
+        (&["-R", "10", "--slow", "5%:0"], "--stall"),
+        (&["-R", "10", "--stall", "150%:1s"], "10%"),
+        (&["-R", "10", "--stall", "10%:soon"], "10%:inf"),
+    ] {
+        let output = loadgen(&[&["fanout", url], more].concat());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {text}");
+        assert!(text.contains(word), "{more:?}: {word} in {text}");
+    }
+    let refused = run(&["fanout", url, "-R", "10", "-c", "2", "-d", "1s"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.text);
+    assert_eq!(refused.json["errors"]["connect_refused"], 3);
+}

@@ -1,6 +1,8 @@
 //! Every rule of the verdict, with plain numbers.
 
 use fanwire_loadgen::config::Mode;
+use fanwire_loadgen::fanout::figures::Ledger;
+use fanwire_loadgen::fanout::rules::FanoutEvidence;
 use fanwire_loadgen::verdict::{Evidence, Judgement, Limiter, Verdict, exit_code, judge};
 
 fn clean() -> Evidence {
@@ -212,4 +214,92 @@ fn exit_codes() {
     assert_eq!(exit_code(&evidence, Verdict::Invalid), 1);
     evidence.is_interrupted = true;
     assert_eq!(exit_code(&evidence, Verdict::Invalid), 130);
+}
+
+fn clean_ledger() -> Ledger {
+    Ledger {
+        eligible: 100,
+        delivered: 90,
+        declared_gap: 5,
+        conflated: 5,
+        adds_up: true,
+        ..Ledger::default()
+    }
+}
+
+fn fan_out() -> FanoutEvidence {
+    FanoutEvidence {
+        healthy: clean_ledger(),
+        lagging: clean_ledger(),
+        has_notices: true,
+        ..FanoutEvidence::default()
+    }
+}
+
+fn expect_fan_out(change: impl FnOnce(&mut FanoutEvidence), verdict: Verdict, word: &str) {
+    expect(
+        |evidence| {
+            let mut fan_out = fan_out();
+            change(&mut fan_out);
+            evidence.mode = Mode::Fanout;
+            evidence.fanout = Some(fan_out);
+            // What is said of replies does not concern a fan-out.
+            (evidence.sent, evidence.received) = (7, 90);
+        },
+        verdict,
+        word,
+    );
+}
+
+#[test]
+fn a_fan_out_is_judged_by_its_ledger() {
+    use Verdict::{Invalid, Suspect, Valid};
+    expect_fan_out(|_| {}, Valid, "");
+    expect_fan_out(|fan_out| fan_out.healthy.torn = 1, Invalid, "torn");
+    expect_fan_out(|fan_out| fan_out.lagging.torn = 1, Invalid, "torn");
+    expect_fan_out(|fan_out| fan_out.lagging.duplicates = 1, Invalid, "twice");
+    expect_fan_out(|fan_out| fan_out.healthy.reordered = 1, Invalid, "younger");
+    expect_fan_out(|fan_out| fan_out.healthy.foreign = 1, Invalid, "asked for");
+    expect_fan_out(
+        |fan_out| fan_out.healthy.strangers = 1,
+        Invalid,
+        "--topic-name",
+    );
+    expect_fan_out(|fan_out| fan_out.lagging.faults = 1, Invalid, "numbering");
+    expect_fan_out(|fan_out| fan_out.healthy.missing = 3, Invalid, "3 copies");
+    expect_fan_out(
+        |fan_out| fan_out.healthy.missing = -2,
+        Invalid,
+        "nobody was entitled",
+    );
+    expect_fan_out(
+        |fan_out| fan_out.healthy.in_flight = 1,
+        Invalid,
+        "had not arrived",
+    );
+    expect_fan_out(|fan_out| fan_out.lagging.in_flight = 1, Valid, "");
+    expect_fan_out(
+        |fan_out| fan_out.lagging.missing = 1,
+        Invalid,
+        "slow or stalled",
+    );
+    expect_fan_out(
+        |fan_out| (fan_out.lagging.missing, fan_out.has_notices) = (1, false),
+        Suspect,
+        "slow or stalled",
+    );
+    expect_fan_out(|fan_out| fan_out.unconfirmed = 1, Invalid, "confirmed");
+    expect_fan_out(
+        |fan_out| fan_out.unanswered = 1,
+        Invalid,
+        "without an answer",
+    );
+    expect_fan_out(|fan_out| fan_out.refused = 1, Suspect, "refused");
+    expect_fan_out(|fan_out| fan_out.unsent = 1, Invalid, "could not be sent");
+    expect_fan_out(|fan_out| fan_out.unsolicited = 1, Suspect, "publishers");
+    expect_fan_out(
+        |fan_out| (fan_out.healthy.delivered, fan_out.lagging.delivered) = (0, 0),
+        Invalid,
+        "nothing was delivered",
+    );
 }

@@ -86,7 +86,7 @@ pub struct Lane {
     pub is_ready: bool,
     /// The server's number of the topic (binary dialect).
     pub alias: u32,
-    /// The topic's epoch, by its place in the thread's list of epochs.
+    /// The how many-th epoch of the topic it is in; 0 before the first.
     pub epoch: u32,
     /// Place in the server's numbers.
     pub cursor: Cursor,

@@ -149,10 +149,13 @@ fn parse_slow(text: &str) -> Result<Slow, String> {
 
 fn parse_stall(text: &str) -> Result<Stall, String> {
     let (share, time) = split_share(text, "10%:5s")?;
-    let for_ns = match time {
-        "inf" => None,
-        time => Some(parse_duration_ns(time)?),
-    };
+    let for_ns =
+        match time {
+            "inf" => None,
+            time => Some(parse_duration_ns(time).map_err(|error| {
+                format!("{error}; write for example 10%:5s, or 10%:inf for good")
+            })?),
+        };
     Ok(Stall { share, for_ns })
 }
 

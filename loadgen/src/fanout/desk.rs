@@ -39,8 +39,8 @@ pub struct Desk {
     pub settings: Arc<Settings>,
     /// Copies that follow from what this thread published.
     pub owed: u64,
-    /// Epochs that were seen; lanes name them by their place here.
-    pub epochs: Vec<String>,
+    /// By topic: the epoch that was seen last, and how many there have been.
+    epochs: Vec<(u32, String)>,
     /// By topic: subscribers.
     audience: Vec<u32>,
     /// By stream: the next sequence.
@@ -81,7 +81,7 @@ impl Desk {
             fan,
             settings: Arc::new(settings),
             owed: 0,
-            epochs: vec![String::new()],
+            epochs: vec![(0, String::new()); layout.topics() as usize],
             audience: layout.audience(None),
             sequences: vec![0; streams],
             random: fastrand::Rng::with_seed(seed),
@@ -261,13 +261,21 @@ impl Desk {
         }
     }
 
-    /// The place of an epoch in the list of those seen.
-    pub fn epoch_number(&mut self, epoch: &str) -> u32 {
-        let known = self.epochs.iter().rposition(|seen| seen == epoch);
-        let place = known.unwrap_or_else(|| {
-            self.epochs.push(epoch.to_owned());
-            self.epochs.len() - 1
-        });
-        place as u32
+    /// Notes the epoch of a topic, and says the how many-th of the topic it is.
+    pub fn note_epoch(&mut self, topic: u32, epoch: &str) -> u32 {
+        let Some((count, known)) = self.epochs.get_mut(topic as usize) else {
+            return 0;
+        };
+        if known != epoch {
+            *count += 1;
+            epoch.clone_into(known);
+        }
+        *count
+    }
+
+    /// The `count`-th epoch of a topic, if it is still the newest one.
+    pub fn epoch(&self, topic: u32, count: u32) -> Option<&str> {
+        let (newest, epoch) = self.epochs.get(topic as usize)?;
+        (count > 0 && *newest == count).then_some(epoch)
     }
 }

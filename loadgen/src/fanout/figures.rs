@@ -204,6 +204,8 @@ pub struct Fanout {
     pub deliveries_per_second: f64,
     /// Payload bytes of all copies.
     pub payload_bytes: u64,
+    /// Bytes that all subscribers received: with --deflate fewer.
+    pub wire_bytes: u64,
     /// Subscriptions: subscribers times their topics.
     pub subscriptions: u64,
     /// Subscriptions that were never confirmed.
@@ -294,6 +296,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
             .iter()
             .map(|part| part.counts.payload_bytes)
             .sum(),
+        wire_bytes: sheet.wire_bytes,
         subscriptions: sheet.classes.iter().map(lanes).sum(),
         unconfirmed: sheet.unconfirmed,
         acknowledged: sheet.acknowledged,

@@ -11,6 +11,7 @@ use crate::fanout::dialect::json::{Resume, Said};
 use crate::fanout::dialect::{binary, json, nats};
 use crate::fanout::layout::Class;
 use crate::fanout::options::Dialect;
+use crate::fanout::stamp::Read;
 
 /// Topics that one `subscribe` may name.
 const TOPICS_PER_SUBSCRIBE: usize = 128;
@@ -33,7 +34,7 @@ pub fn introduce(desk: &Desk, books: &Books, answers: &mut Answers) {
             .filter_map(|lane| {
                 Some(Resume {
                     topic: desk.layout.topic_name(lane.topic),
-                    epoch: desk.epochs.get(lane.epoch as usize)?,
+                    epoch: desk.epoch(lane.topic, lane.epoch)?,
                     seq: lane.cursor.last()?,
                 })
             })
@@ -50,11 +51,11 @@ pub fn introduce(desk: &Desk, books: &Books, answers: &mut Answers) {
     }
 }
 
-/// A message reached a subscriber. `partial` keeps what is not yet a whole NATS operation.
+/// A message reached a subscriber. `session` is for NATS.
 pub fn subscriber(
     desk: &mut Desk,
     books: &mut Books,
-    partial: &mut Vec<u8>,
+    session: &mut nats::Session,
     message: &Message<'_>,
     now_ns: u64,
     answers: &mut Answers,
@@ -75,7 +76,7 @@ pub fn subscriber(
         },
         (Dialect::FanwireJson, MessageKind::Binary) => unreadable(desk, message.payload),
         (Dialect::Nats, _) => {
-            stream(partial, message.payload, |operation| match operation {
+            session.receive(message.payload, |operation| match operation {
                 Ok(nats::Operation::Message { payload }) => bare(desk, books, payload, now_ns),
                 Ok(nats::Operation::Info) => {
                     let mut out = nats::CONNECT.to_vec();
@@ -106,15 +107,19 @@ pub fn subscriber(
 /// A message reached a publisher. True: the server is ready for it (NATS).
 pub fn publisher(
     desk: &mut Desk,
-    partial: &mut Vec<u8>,
+    session: &mut nats::Session,
     message: &Message<'_>,
     now_ns: u64,
     answers: &mut Answers,
 ) -> bool {
     let mut is_confirmed = false;
     match desk.options.dialect {
-        // A server may send a publisher what it published itself; nobody asked for it.
-        Dialect::Raw => desk.sheet.tally.unsolicited += 1,
+        // Some servers answer each message in words of their own, which nobody has to understand.
+        // A copy of what was published is another matter: that costs the server a delivery.
+        Dialect::Raw => {
+            let is_copy = desk.codec.read(message.payload) != Read::Torn;
+            desk.sheet.tally.unsolicited += u64::from(is_copy);
+        }
         Dialect::FanwireJson | Dialect::FanwireBinary => match json::parse(message.payload) {
             Some(Said::Published { id, seq }) => desk.acknowledged(id, seq, now_ns),
             Some(Said::Error { id, code, message }) => {
@@ -125,7 +130,7 @@ pub fn publisher(
             None => unreadable(desk, message.payload),
         },
         Dialect::Nats => {
-            stream(partial, message.payload, |operation| match operation {
+            session.receive(message.payload, |operation| match operation {
                 Ok(nats::Operation::Info) => {
                     let out = [nats::CONNECT, nats::PING].concat();
                     answers.push((MessageKind::Binary, out));
@@ -142,40 +147,6 @@ pub fn publisher(
         }
     }
     is_confirmed
-}
-
-/// Runs through the operations of a NATS stream; what is left over waits for more.
-fn stream(
-    partial: &mut Vec<u8>,
-    bytes: &[u8],
-    mut handle: impl FnMut(Result<nats::Operation<'_>, &'static str>),
-) {
-    // Mostly a frame holds whole operations, and nothing has to be copied.
-    let held;
-    let mut rest: &[u8] = if partial.is_empty() {
-        bytes
-    } else {
-        partial.extend_from_slice(bytes);
-        held = std::mem::take(partial);
-        &held
-    };
-    loop {
-        match nats::next(rest) {
-            Ok(Some((operation, size))) => {
-                handle(Ok(operation));
-                rest = &rest[size..];
-            }
-            Ok(None) => break,
-            Err(reason) => {
-                handle(Err(reason));
-                rest = &[];
-                break;
-            }
-        }
-    }
-    if !rest.is_empty() {
-        *partial = rest.to_vec();
-    }
 }
 
 fn bare(desk: &mut Desk, books: &mut Books, payload: &[u8], now_ns: u64) {
@@ -240,7 +211,6 @@ fn said(desk: &mut Desk, books: &mut Books, text: &[u8], now_ns: u64) {
             alias,
             recovered,
         }) => {
-            let epoch = desk.epoch_number(&epoch);
             let Some(index) = lane_named(books, &topic) else {
                 desk.fan.class_mut(books.class).counts.foreign += 1;
                 return;
@@ -252,6 +222,7 @@ fn said(desk: &mut Desk, books: &mut Books, text: &[u8], now_ns: u64) {
             }
             let class = books.class;
             let lane = &mut books.lanes_mut()[index];
+            let epoch = desk.note_epoch(lane.topic, &epoch);
             lane.is_ready = true;
             lane.alias = alias;
             lane.epoch = epoch;

@@ -37,7 +37,7 @@ impl FanoutWorker {
         stalled.filter_map(|one| one.token).for_each(visit);
     }
 
-    /// A slow reader takes what it is allowed and then stops for a while.
+    /// Counts what a subscriber took; a slow one takes what it is allowed and then stops for a while.
     pub(super) fn hold_back(&mut self, io: &mut Io, token: Token, bytes: usize, now_ns: u64) {
         let Some(seat) = self.seats.get_mut(token) else {
             return;
@@ -45,6 +45,7 @@ impl FanoutWorker {
         let Role::Subscriber(index) = seat.role else {
             return;
         };
+        self.desk.fan.wire_bytes += bytes as u64;
         let subscriber = self.subscribers.get_mut(index as usize);
         if let Some(throttle) = subscriber.and_then(|one| one.throttle.as_mut()) {
             let pause_ms = throttle.take(bytes, now_ns);

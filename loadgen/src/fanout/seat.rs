@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fanwire_protocol::{CloseFrame, Connection, Event, Input, MaskingKey, Sender, Workspace};
 
 use crate::fanout::desk::Desk;
+use crate::fanout::dialect::nats;
 use crate::fanout::hear;
 use crate::fanout::layout::Class;
 use crate::fanout::worker::Subscriber;
@@ -25,8 +26,8 @@ pub(super) struct Seat {
     pub(super) is_explained: bool,
     /// A publisher that the server has answered (NATS).
     pub(super) is_confirmed: bool,
-    /// Part of a NATS operation.
-    pub(super) partial: Vec<u8>,
+    /// What is not yet a whole operation (NATS).
+    pub(super) session: nats::Session,
 }
 
 /// What hearing a connection takes, of what the worker has.
@@ -61,14 +62,14 @@ impl Seat {
                 Ok(Some(Event::Message(message))) => match self.role {
                     Role::Subscriber(index) => {
                         if let Some(one) = subscribers.get_mut(index as usize) {
-                            let (books, partial) = (&mut one.books, &mut self.partial);
-                            hear::subscriber(desk, books, partial, &message, now_ns, answers);
+                            let (books, session) = (&mut one.books, &mut self.session);
+                            hear::subscriber(desk, books, session, &message, now_ns, answers);
                         }
                     }
                     Role::Publisher(_) => {
-                        let partial = &mut self.partial;
+                        let session = &mut self.session;
                         self.is_confirmed |=
-                            hear::publisher(desk, partial, &message, now_ns, answers);
+                            hear::publisher(desk, session, &message, now_ns, answers);
                     }
                 },
                 Ok(Some(Event::Ping(payload))) => {

@@ -141,6 +141,8 @@ pub struct FanoutSheet {
     pub comings: Comings,
     /// Subscriptions that were never confirmed.
     pub unconfirmed: u64,
+    /// Bytes that subscribers received, frames and control messages included.
+    pub wire_bytes: u64,
 }
 
 impl FanoutSheet {
@@ -177,5 +179,6 @@ impl FanoutSheet {
         self.comings.recovered += other.comings.recovered;
         self.comings.not_recovered += other.comings.not_recovered;
         self.unconfirmed += other.unconfirmed;
+        self.wire_bytes += other.wire_bytes;
     }
 }

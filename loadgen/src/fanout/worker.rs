@@ -14,6 +14,7 @@ use fanwire_reactor::{Application, Cause, Io, Token};
 use crate::config::Config;
 use crate::fanout::books::Books;
 use crate::fanout::desk::Desk;
+use crate::fanout::dialect::nats;
 use crate::fanout::hear;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
@@ -416,7 +417,7 @@ impl Application for FanoutWorker {
             role,
             is_explained: false,
             is_confirmed: false,
-            partial: Vec::new(),
+            session: nats::Session::default(),
         };
         self.seats.insert(token, seat);
         if let Role::Subscriber(index) = role

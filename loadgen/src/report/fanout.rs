@@ -25,7 +25,7 @@ pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "            {} deliveries/s of {:.0} messages/s{} · {} payload",
+        "            {} deliveries/s of {:.0} messages/s{} · {} of payload in {} received",
         format_count(fanout.deliveries_per_second.round() as u64),
         fanout.published_per_second,
         if settings.burst > 1 {
@@ -34,6 +34,7 @@ pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
             String::new()
         },
         format_size(fanout.payload_bytes),
+        format_size(fanout.wire_bytes),
     )
 }
 

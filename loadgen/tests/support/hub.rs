@@ -60,11 +60,27 @@ struct Hub {
     topics: HashMap<String, Topic>,
     /// The last load message of each topic, to be mixed into others.
     last: HashMap<String, Vec<u8>>,
+    /// Is told of load message [`AT`] of a topic.
+    listener: Option<Sender<()>>,
 }
 
 /// Starts it and returns its URL.
 pub fn hub(fault: Fault) -> String {
-    let hub = Arc::new(Mutex::new(Hub::default()));
+    start(fault, Hub::default())
+}
+
+/// An honest one, and what tells when it got load message [`AT`] of a topic.
+pub fn hub_with_listener() -> (String, mpsc::Receiver<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let hub = Hub {
+        listener: Some(sender),
+        ..Hub::default()
+    };
+    (start(Fault::None, hub), receiver)
+}
+
+fn start(fault: Fault, hub: Hub) -> String {
+    let hub = Arc::new(Mutex::new(hub));
     let address = serve(move |_, stream| {
         let _ = connection(stream, &hub, fault);
     });
@@ -165,6 +181,9 @@ impl Hub {
             return;
         }
         let is_it = topic.messages == AT;
+        if let Some(listener) = self.listener.as_ref().filter(|_| is_it) {
+            let _ = listener.send(());
+        }
         match fault {
             Fault::Drops if is_it => {}
             Fault::Duplicates if is_it => {

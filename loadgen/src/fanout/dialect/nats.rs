@@ -84,6 +84,55 @@ fn message<'a>(
     }
 }
 
+/// The server's side of one connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The beginning of an operation whose rest has not come.
+    partial: Vec<u8>,
+    has_greeted: bool,
+}
+
+impl Session {
+    /// Runs through the operations that `bytes` complete. Of several INFOs only the first is
+    /// handed on: a server sends more of them when its cluster changes.
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        mut handle: impl FnMut(Result<Operation<'_>, &'static str>),
+    ) {
+        // Mostly a message holds whole operations, and nothing has to be copied.
+        let held;
+        let mut rest: &[u8] = if self.partial.is_empty() {
+            bytes
+        } else {
+            self.partial.extend_from_slice(bytes);
+            held = std::mem::take(&mut self.partial);
+            &held
+        };
+        loop {
+            match next(rest) {
+                Ok(Some((operation, size))) => {
+                    let is_greeting = operation == Operation::Info;
+                    if !(is_greeting && self.has_greeted) {
+                        handle(Ok(operation));
+                    }
+                    self.has_greeted |= is_greeting;
+                    rest = rest.get(size..).unwrap_or(&[]);
+                }
+                Ok(None) => break,
+                Err(reason) => {
+                    handle(Err(reason));
+                    rest = &[];
+                    break;
+                }
+            }
+        }
+        if !rest.is_empty() {
+            self.partial = rest.to_vec();
+        }
+    }
+}
+
 /// Appends a SUB.
 pub fn write_subscribe(subject: &str, id: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("SUB {subject} {id}\r\n").as_bytes());
@@ -143,6 +192,25 @@ mod tests {
             }
         }
         assert_eq!(from, STREAM.len());
+    }
+
+    #[test]
+    fn a_session_in_pieces_is_the_same_and_greets_once() {
+        for piece in 1..STREAM.len() {
+            let (mut session, mut seen) = (Session::default(), Vec::new());
+            let twice = [STREAM, STREAM].concat();
+            for bytes in twice.chunks(piece) {
+                session.receive(bytes, |operation| seen.push(format!("{operation:?}")));
+            }
+            assert_eq!(seen.len(), 13, "pieces of {piece}");
+            assert!(seen.iter().all(|operation| operation.starts_with("Ok(")));
+            assert_eq!(
+                seen.iter()
+                    .filter(|operation| *operation == "Ok(Info)")
+                    .count(),
+                1
+            );
+        }
     }
 
     #[test]
