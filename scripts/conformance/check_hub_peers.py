@@ -69,10 +69,10 @@ class HubServer(Server):
 class Peer(Client):
     """A connection to a hub. What it hears is checked strictly: unknown members of known messages are noted as they are."""
 
-    def __init__(self, address, protocol="json", target="/", **more):
+    def __init__(self, address, protocol="json", target="/", extra=(), **more):
         super().__init__(address, **more)
         self.protocol = protocol
-        extra = [f"Sec-WebSocket-Protocol: fanwire.v1.{protocol}"] if protocol else []
+        extra = [*extra, *([f"Sec-WebSocket-Protocol: fanwire.v1.{protocol}"] if protocol else [])]
         try:
             self.response = self.open(target, extra)
             wanted = [f"fanwire.v1.{protocol}"] if protocol else []
@@ -105,7 +105,8 @@ class Peer(Client):
     def hear(self):
         """The next message: an object, or the bytes of a binary one."""
         received = self.receive_message()
-        return json.loads(received.payload) if received.opcode == TEXT else received.payload
+        payload = received.inflated()
+        return json.loads(payload) if received.opcode == TEXT else payload
 
     def new_id(self):
         """An id that this connection has not used."""

@@ -5,7 +5,7 @@ import json
 from check_hub_peers import (
     ANSWER, EVENT, JSON, OTHER_TEXT, PAYLOAD_MAX_BYTES, REMOVED, HubServer, Peer, encode_message, encode_publish, expect, expect_error)
 from report import Failure
-from wire import BINARY, TEXT, Client, upgrade_request
+from wire import BINARY, RSV1, TEXT, Client, upgrade_request
 
 TOPICS = 4
 
@@ -19,11 +19,39 @@ def check_subprotocols(step, programs, backend, cores):
             step.check(f"offers {offers}", _offer, server, offers, chosen)
         for offers in (["fanwire.v1.json, fanwire.v1.binary"], ["fanwire.v1.binary", "fanwire.v1.json"]):
             step.check(f"both are offered: {offers}", _offer_both, server, offers)
-    for options in ((), ("--deflate",)):
-        with HubServer(step, programs, *options, backend=backend, cores=cores) as server:
-            for number in range(TOPICS):
-                step.check(f"binary, byte for byte {options} ({number})", _binary, server, f"bin.{number}", f"book.bin{number}")
-            step.check(f"wrong binary messages {options}", _wrong_binary, step, server)
+    with HubServer(step, programs, backend=backend, cores=cores) as server:
+        for number in range(TOPICS):
+            step.check(f"binary, byte for byte ({number})", _binary, server, f"bin.{number}", f"book.bin{number}")
+        step.check("wrong binary messages", _wrong_binary, step, server)
+    with HubServer(step, programs, "--deflate", backend=backend, cores=cores) as server:
+        for number in range(TOPICS):
+            step.check(f"compressed once for all who agreed to it ({number})", _deflate, server, f"deflate.{number}")
+
+
+def _deflate(server, topic):
+    offer = ("Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover",)
+    data = [{"price": str(number), "size": "100"} for number in range(100)]
+    with Peer(server.address) as plain, Peer(server.address, extra=offer) as first, Peer(server.address, extra=offer) as second, \
+            Peer(server.address, None, f"/raw/{topic}", extra=offer) as raw:
+        for peer in (first, second, raw):
+            agreed = ",".join(peer.response.values("sec-websocket-extensions"))
+            expect("permessage-deflate" in agreed and "server_no_context_takeover" in agreed, True, agreed)
+        for peer in (plain, first, second):
+            peer.follow(topic)
+        plain.say(op="publish", topic=topic, data="small")
+        for peer in (plain, first, second, raw):
+            received = peer.receive_message()
+            expect(received.reserved, 0, "a small message is not worth compressing")
+        for _ in range(2):
+            plain.say(op="publish", topic=topic, data=data)
+            whole = plain.receive_message().payload
+            one, other, bare = first.receive_message(), second.receive_message(), raw.receive_message()
+            expect((one.reserved, one.inflated(), len(one.payload) < len(whole) // 3), (RSV1, whole, True))
+            # The same bytes again and for everybody: no window is carried over.
+            expect((other.reserved, other.payload == one.payload), (RSV1, True))
+            expect((bare.reserved, json.loads(bare.inflated())), (RSV1, data))
+        for peer in (plain, first, second, raw):
+            peer.close()
 
 
 def _offer(server, offers, chosen):
@@ -70,8 +98,8 @@ def _binary(server, topic, state):
         binary.say_bytes(encode_publish(topic, b"9", JSON, answer_id=5))
         expect(binary.hear(), encode_message(alias, 9, b"9", JSON))
         binary.sync()
-        text.publish(topic, [10])
         expect(text.hear()["seq"], 9)
+        text.say(op="publish", topic=topic, data=[10])
         expect(text.hear()["seq"], 10)
         expect(binary.hear(), encode_message(alias, 10, b"[10]", JSON))
         binary.say(op="publish", topic=topic, data="t")
@@ -140,13 +168,13 @@ def check_raw(step, programs, backend, cores):
 
 
 def _live(raw, publisher, topic):
-    """A raw connection is answered nothing, so its own first message shows that it has been subscribed."""
+    """A raw connection with history=1 is answered nothing, so its first message shows that it has been subscribed."""
     publisher.publish(topic, "start")
     expect(raw.hear_text(), '"start"')
 
 
 def _raw_payloads(server, topic):
-    with Peer(server.address, "binary") as publisher, Peer(server.address, None, f"/raw/{topic}.%C3%BC%2Fx") as raw:
+    with Peer(server.address, "binary") as publisher, Peer(server.address, None, f"/raw/{topic}.%C3%BC%2Fx?history=1") as raw:
         name = f"{topic}.ü/x"
         expect(raw.response.values("sec-websocket-protocol"), [])
         _live(raw, publisher, name)
@@ -195,7 +223,8 @@ def _raw_publish(server, topic):
                 send(payload)
                 expect(subscriber.hear_text(), f'{{"topic":"{topic}","seq":{seq},{members}}}')
             raw.close()
-        with Peer(server.address, None, f"/raw/{topic}?publish") as raw:
+        with Peer(server.address, None, f"/raw/{topic}?publish&history=1") as raw:
+            expect(raw.hear_text(), "")
             raw.say_text("5")
             expect(raw.hear_text(), "5")
             expect(subscriber.hear(), {"topic": topic, "seq": 5, "data": 5})
