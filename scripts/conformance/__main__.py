@@ -17,6 +17,7 @@ import check_handshake
 import check_host
 import check_house
 import check_hub
+import check_hub_load
 import check_peers
 import check_rust
 import check_scale
@@ -83,9 +84,15 @@ def all_steps(programs):
     per_backend("python", "Python websockets", check_clients.check_python)
     per_backend("node", "Node ws", check_clients.check_node)
     per_backend("chromium", "Chromium", check_clients.check_browser)
+    steps.extend(StepEntry(name, title, function) for name, title, function in check_hub.ALONE)
     check_hub.add_steps(per_backend)
     per_backend("load", "a short run of the load generator", check_scale.check_load)
     per_backend("many", "15,000 connections held", check_scale.check_many_connections, is_fast=False)
+    per_backend("hub-stalled", "the hub: readers that stall for good", check_hub_load.check_stalled, is_fast=False)
+    for cores, seconds in ((1, 20), (2, 60)):
+        per_backend(
+            f"hub-held-{cores}", f"the hub: 15,000 subscribers held, {cores} core{'s' * (cores > 1)}", check_hub_load.check_held,
+            cores, seconds, is_fast=False)
     steps.append(StepEntry(
         "contenders", "the programs that the hub is compared with fan out", check_contenders.check, is_fast=False))
     for cores in (1, 2):

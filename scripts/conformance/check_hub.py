@@ -1,5 +1,6 @@
 """The steps about `fanwire serve`: its wire protocol from outside, and the clients of the repository."""
 
+import check_hub_clients
 import check_hub_commands
 import check_hub_topics
 import check_hub_wire
@@ -15,12 +16,23 @@ BLACK_BOX = (
     ("hub-rates", "the hub: max_rate", check_hub_topics.check_rates),
     ("hub-binary", "the hub: subprotocols, fanwire.v1.binary byte for byte", check_hub_wire.check_subprotocols),
     ("hub-raw", "the hub: /raw/", check_hub_wire.check_raw),
+    ("hub-js", "the hub: the JavaScript client", check_hub_clients.check_js),
+    ("hub-python", "the hub: the Python client", check_hub_clients.check_python),
+    ("hub-chromium", "the hub: Chromium", check_hub_clients.check_browser),
     ("hub-slow", "the hub: readers that fall behind", check_hub_topics.check_slow_readers),
+)
+
+
+# The clients against a scripted server, which needs no hub.
+ALONE = (
+    ("clients-js", "the JavaScript client against a scripted server", check_hub_clients.check_js_alone),
+    ("clients-python", "the Python client against a scripted server", check_hub_clients.check_python_alone),
 )
 
 
 def add_steps(per_backend):
     """Adds the steps with `per_backend(name, title, function, *arguments, **options)`."""
+    per_backend("hub-documented", "every command of docs/clients.md", check_hub_clients.check_documented)
     for name, title, function in BLACK_BOX:
         for cores in (1, 2):
             suffix = "" if cores == 1 else f"-{cores}"

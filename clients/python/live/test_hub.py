@@ -157,7 +157,12 @@ class Common:
         seen, notices, state, expected = {events: [], matched: []}, [], fanwire.StateMap(book), {}
         subscription = subscriber.subscribe([events, f"cutmatch.py.{self.protocol}.*", book], notices=True)
         await within(subscription.ready())
+        begun = asyncio.Event()
+        subscriber.on("notice", lambda notice: notice.topic == matched and begun.set())
         for index in range(200):
+            if index == 1:
+                # A topic that is created while nobody is connected has no position to resume from.
+                await within(begun.wait())
             await asyncio.gather(publisher.publish(events, index), publisher.publish(matched, index))
             key = f"k{chooser.randrange(13)}"
             last = await publisher.publish(book, index, key=key)
