@@ -14,7 +14,7 @@ use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, S
 use crate::host::{CpuUse, Memory, ThreadTime};
 use crate::payload::Verify;
 use crate::plan::Window;
-use crate::tally::{Latency, Sheet};
+use crate::tally::{Latency, Sheet, Tally};
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
 
@@ -120,14 +120,8 @@ impl Report {
             None => 0.0,
         };
         let response = measured.sheet.response();
-        let service = if config.is_open_loop() {
-            &measured.sheet.service
-        } else {
-            &response
-        };
         let evidence = evidence(config, measured, per_second, &response, fanout.as_ref());
         let judgement = judge(&evidence);
-        let is_storm = config.mode == Mode::Storm;
         Report {
             schema: SCHEMA,
             verdict: judgement.verdict,
@@ -151,27 +145,8 @@ impl Report {
             delivered_share: fanout.as_ref().and_then(Fanout::delivered_share),
             limiter: judgement.limiter,
             messages: messages(measured, fanout.as_ref()),
-            latency_ns: Latencies {
-                service: Percentiles::of(service),
-                connect: Percentiles::of(&measured.sheet.connect),
-                upgrade: Percentiles::of(&measured.sheet.upgrade),
-                first_message: is_storm.then(|| Percentiles::of(&measured.sheet.first_message)),
-                last: fanout.as_ref().map(|fanout| fanout.message.last_ns.clone()),
-                first: fanout
-                    .as_ref()
-                    .map(|fanout| fanout.message.first_ns.clone()),
-                healthy: fanout.as_ref().map(|_| Percentiles::of(&response)),
-                response: Percentiles::of(&response),
-            },
-            connections: Connections {
-                asked: tally.asked,
-                open: tally.open,
-                upgraded: tally.upgraded,
-                served: tally.served,
-                alive: tally.alive,
-                stalled: tally.stalled,
-                pings_answered: tally.pings,
-            },
+            latency_ns: latencies(config, measured, &response, fanout.as_ref()),
+            connections: connections(tally),
             errors: tally
                 .failures
                 .iter()
@@ -190,6 +165,44 @@ impl Report {
             interrupted: measured.is_interrupted,
             exit_code: exit_code(&evidence, judgement.verdict),
         }
+    }
+}
+
+fn latencies(
+    config: &Config,
+    measured: &Measured,
+    response: &Latency,
+    fanout: Option<&Fanout>,
+) -> Latencies {
+    let is_storm = config.mode == Mode::Storm;
+    let service = if config.is_open_loop() {
+        &measured.sheet.service
+    } else {
+        response
+    };
+    Latencies {
+        service: Percentiles::of(service),
+        connect: Percentiles::of(&measured.sheet.connect),
+        upgrade: Percentiles::of(&measured.sheet.upgrade),
+        first_message: is_storm.then(|| Percentiles::of(&measured.sheet.first_message)),
+        last: fanout.map(|fanout| fanout.message.last_ns.clone()),
+        first: fanout
+            .as_ref()
+            .map(|fanout| fanout.message.first_ns.clone()),
+        healthy: fanout.map(|_| Percentiles::of(response)),
+        response: Percentiles::of(response),
+    }
+}
+
+fn connections(tally: &Tally) -> Connections {
+    Connections {
+        asked: tally.asked,
+        open: tally.open,
+        upgraded: tally.upgraded,
+        served: tally.served,
+        alive: tally.alive,
+        stalled: tally.stalled,
+        pings_answered: tally.pings,
     }
 }
 

@@ -210,26 +210,16 @@ fn said(desk: &mut Desk, books: &mut Books, text: &[u8], now_ns: u64) {
             seq,
             alias,
             recovered,
-        }) => {
-            let Some(index) = lane_named(books, &topic) else {
-                desk.fan.class_mut(books.class).counts.foreign += 1;
-                return;
-            };
-            match recovered {
-                Some(true) => desk.fan.comings.recovered += 1,
-                Some(false) => desk.fan.comings.not_recovered += 1,
-                None => {}
+        }) => match lane_named(books, &topic) {
+            Some(index) => {
+                let lane = &mut books.lanes_mut()[index];
+                lane.is_ready = true;
+                lane.alias = alias;
+                lane.epoch = desk.note_epoch(lane.topic, &epoch);
+                subscribed(desk, books, index, seq, recovered);
             }
-            let class = books.class;
-            let lane = &mut books.lanes_mut()[index];
-            let epoch = desk.note_epoch(lane.topic, &epoch);
-            lane.is_ready = true;
-            lane.alias = alias;
-            lane.epoch = epoch;
-            notice(desk, class, |announced| {
-                lane.cursor.subscribed(seq, recovered, announced)
-            });
-        }
+            None => desk.fan.class_mut(books.class).counts.foreign += 1,
+        },
         Some(Said::Snapshot {
             topic,
             as_of,
@@ -264,6 +254,24 @@ fn said(desk: &mut Desk, books: &mut Books, text: &[u8], now_ns: u64) {
         Some(Said::Other) => {}
         None => unreadable(desk, text),
     }
+}
+
+/// A subscription is in force, for the first time or again.
+fn subscribed(
+    desk: &mut Desk,
+    books: &mut Books,
+    index: usize,
+    head: u64,
+    recovered: Option<bool>,
+) {
+    match recovered {
+        Some(true) => desk.fan.comings.recovered += 1,
+        Some(false) => desk.fan.comings.not_recovered += 1,
+        None => {}
+    }
+    on_lane(desk, books, Some(index), |cursor, announced| {
+        cursor.subscribed(head, recovered, announced)
+    });
 }
 
 fn on_lane(

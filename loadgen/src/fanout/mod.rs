@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod desk;
 pub mod dialect;
 pub mod document;
+mod ending;
 pub mod figures;
 pub mod hear;
 pub mod layout;
