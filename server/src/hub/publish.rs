@@ -43,7 +43,7 @@ const LOGS_FULL: PublishOutcome = refused(
 );
 const TOO_BIG: PublishOutcome = refused(
     ErrorCode::TooBig,
-    "the payload is larger than payload_size_max; send less or raise it",
+    "the payload is larger than payload_max; send less or raise it",
 );
 const FORBIDDEN: PublishOutcome = refused(
     ErrorCode::Forbidden,
