@@ -399,6 +399,7 @@ fn a_simulated_book_is_right_after_its_snapshot_and_after_every_message() {
     let (code, log) = program.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("--simulate-seed 7"), "{log}");
+    assert!(log.contains("simulator: ended; "), "{log}");
     assert!(log.contains(" 0 refused"), "{log}");
 }
 
