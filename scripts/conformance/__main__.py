@@ -17,6 +17,7 @@ import check_handshake
 import check_host
 import check_house
 import check_hub
+import check_live_page
 import check_peers
 import check_rust
 import check_scale
@@ -84,6 +85,7 @@ def all_steps(programs):
     per_backend("node", "Node ws", check_clients.check_node)
     per_backend("chromium", "Chromium", check_clients.check_browser)
     check_hub.add_steps(per_backend)
+    per_backend("live-page", "the live page in Chromium", check_live_page.check)
     per_backend("load", "a short run of the load generator", check_scale.check_load)
     per_backend("many", "15,000 connections held", check_scale.check_many_connections, is_fast=False)
     steps.append(StepEntry(
