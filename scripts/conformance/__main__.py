@@ -18,6 +18,7 @@ import check_host
 import check_house
 import check_hub
 import check_hub_load
+import check_live_page
 import check_peers
 import check_rust
 import check_scale
@@ -86,6 +87,7 @@ def all_steps(programs):
     per_backend("chromium", "Chromium", check_clients.check_browser)
     steps.extend(StepEntry(name, title, function) for name, title, function in check_hub.ALONE)
     check_hub.add_steps(per_backend)
+    per_backend("live-page", "the live page in Chromium", check_live_page.check)
     per_backend("load", "a short run of the load generator", check_scale.check_load)
     per_backend("many", "15,000 connections held", check_scale.check_many_connections, is_fast=False)
     per_backend("hub-stalled", "the hub: readers that stall for good", check_hub_load.check_stalled, is_fast=False)

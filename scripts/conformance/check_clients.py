@@ -14,7 +14,7 @@ from report import Failure
 CLIENT_TIMEOUT_S = 180
 
 
-def _run(step, command, environment=None):
+def run_client(step, command, environment=None):
     _status, output = run_logged(step, command, CLIENT_TIMEOUT_S, environment=environment)
     done = None
     seen = 0
@@ -44,7 +44,7 @@ def check_python(step, programs, backend):
     python = machine.python_environment(step)
 
     def run(name, server):
-        _run(step, [python, "-B", CLIENTS / "python_client.py", server.url, name, str(server.pid)])
+        run_client(step, [python, "-B", CLIENTS / "python_client.py", server.url, name, str(server.pid)])
     _servers(step, programs, backend, run)
 
 
@@ -54,7 +54,7 @@ def check_node(step, programs, backend):
     environment = dict(os.environ, NODE_PATH=str(folder / "node_modules"))
 
     def run(name, server):
-        _run(step, [node, CLIENTS / "node_client.js", server.url, name, str(server.pid)], environment)
+        run_client(step, [node, CLIENTS / "node_client.js", server.url, name, str(server.pid)], environment)
     _servers(step, programs, backend, run)
 
 
@@ -65,5 +65,5 @@ def check_browser(step, programs, backend):
     environment = dict(os.environ, NODE_PATH=str(folder / "node_modules"), CHROMIUM=chromium)
 
     def run(name, server):
-        _run(step, [node, CLIENTS / "browser_client.js", server.url, name, str(server.pid)], environment)
+        run_client(step, [node, CLIENTS / "browser_client.js", server.url, name, str(server.pid)], environment)
     _servers(step, programs, backend, run)

@@ -9,7 +9,7 @@ use crate::context::ConnectionId;
 use crate::handler::ShardId;
 
 use super::log::LogSeed;
-use super::port::{PublishOutcome, Question, Reply};
+use super::port::{Order, PublishOutcome, Question, Reply};
 use super::publication::{Content, Publication};
 use super::topic::{Pattern, TopicName};
 use super::wire::ErrorCode;
@@ -104,8 +104,8 @@ pub enum Origin {
         /// The `id` of its request.
         request_id: Option<u64>,
     },
-    /// An outside thread.
-    Outside(Option<Reply<PublishOutcome>>),
+    /// An outside thread, which may send it as one of several in an order.
+    Outside(Option<Reply<PublishOutcome>>, Option<Arc<Order>>),
 }
 
 /// A topic as it was at one moment.

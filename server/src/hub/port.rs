@@ -4,6 +4,8 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -53,6 +55,32 @@ pub enum PublishOutcome {
         /// Why, and what to do.
         message: &'static str,
     },
+}
+
+/// Keeps several messages of one topic in their order while they are on their way.
+///
+/// It breaks when one of them is refused as busy, and from then on the topic's home refuses the ones behind
+/// it as busy too. Once all are answered, their sender mends it and sends what was refused again.
+#[derive(Debug, Default)]
+pub struct Order {
+    is_broken: AtomicBool,
+}
+
+impl Order {
+    /// Whether one of the messages was refused as busy.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
+    }
+
+    /// To be called when no message of it is on its way.
+    pub fn mend(&self) {
+        self.is_broken.store(false, Ordering::Release);
+    }
+
+    /// What the home of the topic does when it refuses one of the messages as busy.
+    pub fn break_off(&self) {
+        self.is_broken.store(true, Ordering::Release);
+    }
 }
 
 /// A shard's queue is full. Nothing was asked; try again later.
@@ -156,6 +184,29 @@ impl HubPort {
         request: PublishRequest,
         reply: Option<Reply<PublishOutcome>>,
     ) -> Result<(), PublishRequest> {
+        self.put(request, reply, None)
+    }
+
+    /// The same for one of several messages of a topic that must not overtake each other, though
+    /// they are sent without waiting for answers: see [`Order`].
+    ///
+    /// # Errors
+    /// As [`HubPort::publish`].
+    pub fn publish_in_order(
+        &mut self,
+        request: PublishRequest,
+        order: &Arc<Order>,
+        reply: Reply<PublishOutcome>,
+    ) -> Result<(), PublishRequest> {
+        self.put(request, Some(reply), Some(order.clone()))
+    }
+
+    fn put(
+        &mut self,
+        request: PublishRequest,
+        reply: Option<Reply<PublishOutcome>>,
+        order: Option<Arc<Order>>,
+    ) -> Result<(), PublishRequest> {
         let home = home_of(&request.topic, self.lanes.shards());
         let Some(lane) = self.lanes.to(home).filter(|lane| lane.free() > 0) else {
             return Err(request);
@@ -176,7 +227,7 @@ impl HubPort {
         let forwarded = Forwarded {
             topic,
             content,
-            origin: Origin::Outside(reply),
+            origin: Origin::Outside(reply, order),
         };
         // There is room: only this port fills the queue.
         let _ = lane.push(HubMail::Publish(Box::new(forwarded)));

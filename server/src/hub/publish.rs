@@ -12,7 +12,7 @@ use crate::context::ConnectionId;
 use super::log::LogFull;
 use super::mail::{Forwarded, HubMail, Origin};
 use super::node::{Hub, HubTurn};
-use super::port::{PublishOutcome, home_of};
+use super::port::{Order, PublishOutcome, home_of};
 use super::publication::{Change, Content, Format, PayloadKind, Publication, Variant};
 use super::rules::TopicKind;
 use super::session::TopicIndex;
@@ -33,13 +33,17 @@ const BUSY: PublishOutcome = refused(
     ErrorCode::Busy,
     "the hub has too much to do for this message; publish it again in a moment",
 );
+const OVERTAKING: PublishOutcome = refused(
+    ErrorCode::Busy,
+    "a message before this one was refused as busy; publish both again, in their order",
+);
 const LOGS_FULL: PublishOutcome = refused(
     ErrorCode::Busy,
     "the logs of the hub take as much memory as they may; raise logs_bytes_max or keep less",
 );
 const TOO_BIG: PublishOutcome = refused(
     ErrorCode::TooBig,
-    "the payload is larger than payload_size_max; send less or raise it",
+    "the payload is larger than payload_max; send less or raise it",
 );
 const FORBIDDEN: PublishOutcome = refused(
     ErrorCode::Forbidden,
@@ -190,14 +194,22 @@ impl Hub {
             .topics
             .find(topic.as_str())
             .map_or_else(|| self.create(turn, topic.clone()), Ok);
+        let order = match &origin {
+            Origin::Outside(_, order) => order.as_deref(),
+            Origin::Connection { .. } => None,
+        };
         let outcome = match known {
+            Ok(_) if order.is_some_and(Order::is_broken) => OVERTAKING,
             Ok(_) if content.payload.len() > self.options.payload_size_max => TOO_BIG,
             Ok(index) => self.accept(turn, index, content),
             Err(_) => TOO_MANY_TOPICS,
         };
+        if let (Some(order), BUSY | LOGS_FULL) = (order, outcome) {
+            order.break_off();
+        }
         match origin {
-            Origin::Outside(Some(reply)) => reply(outcome),
-            Origin::Outside(None) => {}
+            Origin::Outside(Some(reply), _) => reply(outcome),
+            Origin::Outside(None, _) => {}
             Origin::Connection {
                 shard,
                 id,

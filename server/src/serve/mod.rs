@@ -24,9 +24,11 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use fanwire_server::Running;
 use fanwire_server::hub::{self, port::HubPort};
 
 use crate::Failure;
@@ -39,6 +41,10 @@ use crate::serve::simulator::Simulator;
 
 /// Bytes read from a replayed file at a time.
 const READ_SIZE: usize = 1 << 18;
+/// How long the end waits for the last lines of the simulator and the replay.
+const LAST_LINE_LIMIT: Duration = Duration::from_millis(500);
+/// And how often it looks.
+const LAST_LINE_POLL: Duration = Duration::from_millis(5);
 
 /// Serves until a signal ends it.
 pub(crate) fn run(arguments: &[OsString]) -> Result<(), Failure> {
@@ -49,12 +55,20 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<(), Failure> {
         println!("the configuration is good");
         return Ok(());
     }
-    start(loaded, replay)
-        .map_err(Failure::Start)?
-        .serve_until_signalled()
-        .context("while serving")
-        .map_err(Failure::Serving)?;
+    let (running, publishers) = start(loaded, replay).map_err(Failure::Start)?;
+    let served = running.serve_until_signalled();
+    wait_for(&publishers);
+    served.context("while serving").map_err(Failure::Serving)?;
     Ok(())
+}
+
+/// Lets the simulator and the replay write their last line. They see the drain by themselves, unless
+/// one waits for a file that is a pipe.
+fn wait_for(publishers: &[JoinHandle<()>]) {
+    let until = Instant::now() + LAST_LINE_LIMIT;
+    while publishers.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
+        thread::sleep(LAST_LINE_POLL);
+    }
 }
 
 /// What only this host can say about a configuration.
@@ -80,7 +94,7 @@ fn open_replay(options: &ServeOptions) -> anyhow::Result<Option<(PathBuf, File)>
 fn start(
     loaded: Loaded,
     replay: Option<(PathBuf, File)>,
-) -> anyhow::Result<fanwire_server::Running> {
+) -> anyhow::Result<(Running, Vec<JoinHandle<()>>)> {
     let Loaded { options, rules } = loaded;
     let admin = match options.admin.address() {
         Some(address) => Some(admin::bind(address).with_context(|| {
@@ -118,19 +132,26 @@ fn start(
         let serving = admin.serve(told, is_draining.clone(), port()?);
         serving.context("the administration listener cannot be started")?;
     }
+    let mut publishers = Vec::new();
     if options.simulator.simulate {
-        start_simulator(&options, port()?, is_draining.clone())?;
+        publishers.push(start_simulator(&options, port()?, is_draining.clone())?);
     }
     if let Some((path, file)) = replay {
-        start_replay(&options, &path, file, port()?, is_draining.clone())?;
+        publishers.push(start_replay(
+            &options,
+            &path,
+            file,
+            port()?,
+            is_draining.clone(),
+        )?);
     }
     announce(&running, admin_address);
-    Ok(running)
+    Ok((running, publishers))
 }
 
 /// The lines on standard output: scripts read the ports from them, so they must not wait in a
 /// buffer. Whoever started us may have closed it; that is no reason not to serve.
-fn announce(running: &fanwire_server::Running, admin: Option<std::net::SocketAddr>) {
+fn announce(running: &Running, admin: Option<std::net::SocketAddr>) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "listening on ws://{}", running.local_address());
     if let Some(address) = admin {
@@ -143,7 +164,7 @@ fn start_simulator(
     options: &ServeOptions,
     port: HubPort,
     is_stopping: Arc<AtomicBool>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<JoinHandle<()>> {
     let settings = &options.simulator;
     let seed = settings.simulate_seed.unwrap_or_else(|| fastrand::u64(..));
     let simulator = Simulator::new(settings, seed, port)?;
@@ -162,7 +183,7 @@ fn start_replay(
     file: File,
     port: HubPort,
     is_stopping: Arc<AtomicBool>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<JoinHandle<()>> {
     let name = path.display().to_string();
     let reader = BufReader::with_capacity(READ_SIZE, file);
     let recording = Recording::new(reader, options.hub.payload_max);
@@ -172,8 +193,7 @@ fn start_replay(
     })
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.with_context(|| format!("the thread {name} cannot be started"))?;
-    Ok(())
+    thread.with_context(|| format!("the thread {name} cannot be started"))
 }

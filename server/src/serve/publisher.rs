@@ -1,19 +1,47 @@
 //! Publishing many messages in order: for the simulator and for the replay.
 //!
 //! It owns the door of its thread to the hub, what waits for an answer, and what has to be tried
-//! again. Messages of one topic never overtake each other: the next one leaves when the one before
-//! it was answered, so that a `busy` can be tried again in its place.
+//! again. Messages of one topic never overtake each other, though several are on their way at a
+//! time: one that is refused as busy has those behind it refused too, and all are sent again.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use fanwire_server::hub::port::{HubPort, PublishOutcome, PublishRequest};
+use fanwire_server::hub::port::{HubPort, Order, PublishOutcome, PublishRequest, Reply};
 use fanwire_server::hub::topic::TopicName;
 use fanwire_server::hub::wire::ErrorCode;
 
 /// Messages that may be on their way to the hub at one time.
 const IN_FLIGHT_MAX: usize = 1024;
+/// And of one topic: enough for the time of an answer, and not the whole queue of a core.
+const IN_FLIGHT_OF_TOPIC_MAX: usize = 128;
+
+/// The way to the hub, as far as this module needs it.
+pub(crate) trait Port {
+    fn publish(
+        &mut self,
+        request: PublishRequest,
+        order: &Arc<Order>,
+        reply: Reply<PublishOutcome>,
+    ) -> Result<(), PublishRequest>;
+    fn ring(&mut self);
+}
+
+impl Port for HubPort {
+    fn publish(
+        &mut self,
+        request: PublishRequest,
+        order: &Arc<Order>,
+        reply: Reply<PublishOutcome>,
+    ) -> Result<(), PublishRequest> {
+        self.publish_in_order(request, order, reply)
+    }
+
+    fn ring(&mut self) {
+        HubPort::ring(self);
+    }
+}
 
 /// What became of the messages so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,17 +54,31 @@ pub(crate) struct PublishCounts {
     pub(crate) refused: u64,
 }
 
-/// The messages of one topic that are not answered yet.
-#[derive(Debug)]
+/// The messages of one topic that are not answered yet, in their order.
+#[derive(Debug, Default)]
 struct Lane {
-    /// The first was handed over if `is_in_flight`.
     waiting: VecDeque<PublishRequest>,
-    is_in_flight: bool,
+    /// How many of them, from the first on, are on their way. Answers come in the same order.
+    in_flight: usize,
+    /// How many of these were refused as busy: they stay, and are sent again when all of those
+    /// on their way are answered. None before them was, because the order had broken.
+    refused: usize,
+    order: Arc<Order>,
+    /// Stands among those that have something to hand over.
+    is_ready: bool,
+}
+
+impl Lane {
+    fn can_send(&self) -> bool {
+        self.refused == 0
+            && self.in_flight < self.waiting.len()
+            && self.in_flight < IN_FLIGHT_OF_TOPIC_MAX
+    }
 }
 
 /// See the head of this file.
-pub(crate) struct Publisher {
-    port: HubPort,
+pub(crate) struct Publisher<P = HubPort> {
+    port: P,
     lanes: HashMap<TopicName, Lane>,
     /// Topics whose next message can be handed over.
     ready: VecDeque<TopicName>,
@@ -50,8 +92,8 @@ pub(crate) struct Publisher {
     first_refusal: Option<String>,
 }
 
-impl Publisher {
-    pub(crate) fn new(port: HubPort) -> Publisher {
+impl<P: Port> Publisher<P> {
+    pub(crate) fn new(port: P) -> Publisher<P> {
         let (answer, answers) = mpsc::channel();
         Publisher {
             port,
@@ -71,17 +113,13 @@ impl Publisher {
     pub(crate) fn push(&mut self, request: PublishRequest) {
         self.unanswered += 1;
         self.unanswered_bytes += request.payload.len();
-        if let Some(lane) = self.lanes.get_mut(&request.topic) {
-            lane.waiting.push_back(request);
-            return;
-        }
         let topic = request.topic.clone();
-        self.ready.push_back(topic.clone());
-        let lane = Lane {
-            waiting: VecDeque::from([request]),
-            is_in_flight: false,
-        };
-        self.lanes.insert(topic, lane);
+        let lane = self.lanes.entry(topic.clone()).or_default();
+        lane.waiting.push_back(request);
+        if !lane.is_ready && lane.can_send() {
+            lane.is_ready = true;
+            self.ready.push_back(topic);
+        }
     }
 
     /// Sleeps until an answer has come, or for this long.
@@ -96,29 +134,31 @@ impl Publisher {
         while let Ok((topic, outcome)) = self.answers.try_recv() {
             self.take_answer(topic, &outcome);
         }
-        let mut handed_over = 0;
+        let before = self.in_flight;
         while self.in_flight < IN_FLIGHT_MAX
             && let Some(topic) = self.ready.pop_front()
         {
-            if !self.hand_over(&topic) {
-                // The queue of that core is full; it has been counted, and is tried with the next
-                // call. Other cores may have room, but a full one is a reason to slow down.
-                self.ready.push_front(topic);
-                break;
+            if self.hand_over(&topic) {
+                continue;
             }
-            handed_over += 1;
+            // The queue of that core is full; it has been counted, and is tried with the next
+            // call. Other cores may have room, but a full one is a reason to slow down.
+            self.ready.push_front(topic);
+            break;
         }
-        if handed_over > 0 {
+        if self.in_flight > before {
             self.port.ring();
         }
     }
 
-    /// False if the hub's queue is full.
+    /// Hands over one message of a topic. False if the hub's queue is full.
     fn hand_over(&mut self, topic: &TopicName) -> bool {
         let Some(lane) = self.lanes.get_mut(topic) else {
             return true;
         };
-        let Some(request) = lane.waiting.front().cloned() else {
+        lane.is_ready = false;
+        let next = lane.waiting.get(lane.in_flight);
+        let Some(request) = next.filter(|_| lane.can_send()).cloned() else {
             return true;
         };
         let (answer, answered) = (self.answer.clone(), topic.clone());
@@ -126,53 +166,59 @@ impl Publisher {
             // Nobody listens any more once the program ends.
             let _ = answer.send((answered, outcome));
         });
-        if self.port.publish(request, Some(reply)).is_err() {
+        lane.is_ready = true;
+        if self.port.publish(request, &lane.order, reply).is_err() {
             self.counts.busy += 1;
             return false;
         }
-        lane.is_in_flight = true;
+        lane.in_flight += 1;
         self.in_flight += 1;
+        lane.is_ready = lane.can_send();
+        if lane.is_ready {
+            // Behind the other topics, so that none has to wait for all of this one.
+            self.ready.push_back(topic.clone());
+        }
         true
     }
 
     fn take_answer(&mut self, topic: TopicName, outcome: &PublishOutcome) {
-        let Some(lane) = self.lanes.get_mut(&topic) else {
+        let Some(lane) = self.lanes.get_mut(&topic).filter(|lane| lane.in_flight > 0) else {
             return;
         };
-        if !std::mem::replace(&mut lane.is_in_flight, false) {
-            return;
-        }
         self.in_flight -= 1;
-        let is_answered = match outcome {
-            PublishOutcome::Accepted { .. } => {
-                self.counts.published += 1;
-                true
-            }
-            PublishOutcome::Refused {
-                code: ErrorCode::Busy,
-                ..
-            } => {
-                self.counts.busy += 1;
-                false
-            }
-            PublishOutcome::Refused { code, message } => {
-                self.counts.refused += 1;
-                self.first_refusal
-                    .get_or_insert_with(|| format!("{topic}: {}: {message}", code.as_str()));
-                true
-            }
-        };
-        if is_answered {
+        lane.in_flight -= 1;
+        if let PublishOutcome::Refused {
+            code: ErrorCode::Busy,
+            ..
+        } = outcome
+        {
+            self.counts.busy += 1;
+            lane.refused += 1;
+        } else {
+            // Refused ones stand in front only if the hub broke its word about the order.
             let size = lane
                 .waiting
-                .pop_front()
-                .map(|request| request.payload.len());
+                .remove(lane.refused)
+                .map(|one| one.payload.len());
             self.unanswered -= 1;
             self.unanswered_bytes -= size.unwrap_or(0);
+            match outcome {
+                PublishOutcome::Accepted { .. } => self.counts.published += 1,
+                PublishOutcome::Refused { code, message } => {
+                    self.counts.refused += 1;
+                    self.first_refusal
+                        .get_or_insert_with(|| format!("{topic}: {}: {message}", code.as_str()));
+                }
+            }
+        }
+        if lane.in_flight == 0 && lane.refused > 0 {
+            lane.refused = 0;
+            lane.order.mend();
         }
         if lane.waiting.is_empty() {
             self.lanes.remove(&topic);
-        } else {
+        } else if !lane.is_ready && lane.can_send() {
+            lane.is_ready = true;
             self.ready.push_back(topic);
         }
     }
@@ -187,9 +233,9 @@ impl Publisher {
         self.unanswered_bytes
     }
 
-    /// Whether a message of this topic has no answer yet.
-    pub(crate) fn is_behind(&self, topic: &TopicName) -> bool {
-        self.lanes.contains_key(topic)
+    /// Messages of this topic that were taken and have no answer yet.
+    pub(crate) fn unanswered_on(&self, topic: &TopicName) -> usize {
+        self.lanes.get(topic).map_or(0, |lane| lane.waiting.len())
     }
 
     pub(crate) fn counts(&self) -> PublishCounts {
@@ -201,3 +247,7 @@ impl Publisher {
         self.first_refusal.take()
     }
 }
+
+#[cfg(test)]
+#[path = "publisher_tests.rs"]
+mod tests;

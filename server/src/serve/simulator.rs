@@ -24,7 +24,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 const ANSWER_PAUSE: Duration = Duration::from_micros(500);
 /// How long to sleep at most otherwise: a stop has to be seen.
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
-/// A symbol whose messages are not answered yet is looked at again after this.
+/// A symbol with more unanswered messages than these on a topic waits.
+const UNANSWERED_MAX: usize = 256;
+/// Such a symbol is looked at again after this.
 const LATE_RETRY_NS: u64 = 500_000;
 /// Further behind than this the schedule is moved: the market pauses, nothing is left out.
 const LATE_MAX_NS: u64 = 1_000_000_000;
@@ -134,7 +136,8 @@ impl Simulator {
             return u64::MAX;
         };
         let topics = symbol.market.topics();
-        if topics.iter().any(|topic| self.publisher.is_behind(topic)) {
+        let unanswered = topics.map(|topic| self.publisher.unanswered_on(topic));
+        if unanswered.into_iter().max() > Some(UNANSWERED_MAX) {
             self.late += 1;
             return now_ns + LATE_RETRY_NS;
         }

@@ -169,6 +169,30 @@ fn what_is_wrong_is_refused_with_a_code_and_the_cure() {
 }
 
 #[test]
+fn a_hub_that_is_full_says_busy_and_takes_nothing_behind_it() {
+    let program = Program::start(&["--logs-bytes-max=1MiB"]);
+    let large = format!("{{\"topic\":\"t\",\"data\":\"{}\"}}\n", "x".repeat(200_000));
+    let answer = program.post(LINES, &large.repeat(10));
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    let body = answer.json();
+    let published = body["published"].as_u64().expect("a number");
+    assert!(published > 0 && published < 10, "{body}");
+    for (result, number) in body["results"].as_array().expect("results").iter().zip(1..) {
+        match number <= published {
+            true => assert_eq!(result["seq"], number, "{result}"),
+            false => assert_eq!(result["code"], "busy", "{result}"),
+        }
+    }
+    let single = program.post(JSON, r#"{"topic":"t","data":1}"#);
+    assert_eq!(
+        (single.status, &single.json()["code"]),
+        (503, &json!("busy"))
+    );
+    assert_eq!(program.get("/readyz").status, 200);
+}
+
+#[test]
 fn who_may_not_publish_is_told_so() {
     let program = Program::start(&["--publish-from=10.0.0.0/8"]);
     let answer = program.post(JSON, r#"{"topic":"a","data":1}"#);
@@ -399,6 +423,7 @@ fn a_simulated_book_is_right_after_its_snapshot_and_after_every_message() {
     let (code, log) = program.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("--simulate-seed 7"), "{log}");
+    assert!(log.contains("simulator: ended; "), "{log}");
     assert!(log.contains(" 0 refused"), "{log}");
 }
 

@@ -3,11 +3,12 @@
 //! It owns the queue of questions, and the patience with a core that does not answer. Questions come
 //! from the requests of this thread; answers come from the threads of the cores, which never wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanwire_server::hub::counters::HubCounters;
 use fanwire_server::hub::port::{
-    HubPort, PublishOutcome, PublishRequest, Reply, SlowInfo, TopicInfo,
+    HubPort, Order, PublishOutcome, PublishRequest, Reply, SlowInfo, TopicInfo,
 };
 use fanwire_server::hub::wire::ErrorCode;
 use fanwire_server::{ShardCounters, ShardId};
@@ -175,14 +176,15 @@ async fn own(mut port: HubPort, mut questions: mpsc::Receiver<Question>) {
     }
 }
 
-/// Hands a batch over. When a queue stays full the rest is refused, so that what was accepted is a
-/// beginning of the batch.
+/// Hands a batch over. When a queue stays full the rest is refused, and the hub refuses what is behind
+/// a busy refusal too: whoever sends all that was refused as busy again keeps the order of each topic.
 async fn publish(
     port: &mut HubPort,
     requests: Vec<PublishRequest>,
     answer: &UnboundedSender<Answer>,
 ) {
     let until = Instant::now() + ROOM_LIMIT;
+    let order = Arc::new(Order::default());
     let mut is_full = false;
     for (index, request) in requests.into_iter().enumerate() {
         let mut waiting = Some(request);
@@ -196,7 +198,7 @@ async fn publish(
                     code: ErrorCode::Busy,
                     message: "the hub's queue is full; try again later",
                 });
-            } else if let Err(request) = port.publish(request, Some(reply)) {
+            } else if let Err(request) = port.publish_in_order(request, &order, reply) {
                 is_full = Instant::now() >= until;
                 waiting = Some(request);
                 port.ring();
