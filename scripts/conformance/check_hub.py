@@ -2,6 +2,7 @@
 
 import check_hub_clients
 import check_hub_commands
+import check_hub_self
 import check_hub_topics
 import check_hub_wire
 
@@ -23,8 +24,9 @@ BLACK_BOX = (
 )
 
 
-# The clients against a scripted server, which needs no hub.
+# What needs no hub.
 ALONE = (
+    ("self-hub", "canaries: what judges the hub notices what is wrong", check_hub_self.check_judges),
     ("clients-js", "the JavaScript client against a scripted server", check_hub_clients.check_js_alone),
     ("clients-python", "the Python client against a scripted server", check_hub_clients.check_python_alone),
 )

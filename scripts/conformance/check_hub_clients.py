@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import machine
-from check_clients import _run as run_client
+from check_clients import run_client
 from check_hub_peers import HubServer
 from machine import CLIENTS, ROOT, run_logged
 from report import Failure
