@@ -51,6 +51,9 @@ fn an_honest_server_is_valid_and_its_ledger_is_zero() {
         ("/latency_ns/response/count", 400),
         ("/fanout/message/last_ns/count", 200),
         ("/connections/alive", 8),
+        ("/connections/served", 8),
+        ("/latency_ns/last/count", 200),
+        ("/latency_ns/healthy/count", 400),
     ]);
     assert_eq!(outcome.json["fanout"]["message"]["reach_min"], 1.0);
     assert_eq!(outcome.json["fanout"]["ledger"]["adds_up"], true);
