@@ -175,13 +175,15 @@ def with_deflate(contender, configuration, *extra, **changes):
 
 HUB_URING = fanwire_hub("fanwire", "uring")
 HUB_EPOLL = fanwire_hub("fanwire (epoll)", "epoll")
-# By default a peer that takes nothing for 5 s is cut, so is one that answers no ping, and one with
-# bare payloads when something would have to be left out. This one keeps stalled readers for good.
+# By default a peer that takes nothing for 5 s is cut, and so is one that acknowledges nothing, that
+# answers no ping, and, with bare payloads, one for which something would have to be left out.
+# This one keeps stalled readers for good.
+KEEPING = ("--send-stall-timeout-ms", "0", "--unacknowledged-timeout-ms", "0",
+           "--ping-interval-ms", "0")
 HUB_URING_KEEPING = replace(
-    fanwire_hub("fanwire (keeps them)", "uring", "--send-stall-timeout-ms", "0",
-                "--ping-interval-ms", "0"),
-    configuration="`fanwire serve --no-admin --backend uring --send-stall-timeout-ms 0 "
-    "--ping-interval-ms 0`, spoken to in `fanwire.v1.binary`",
+    fanwire_hub("fanwire (keeps them)", "uring", *KEEPING),
+    configuration=f"`fanwire serve --no-admin --backend uring {' '.join(KEEPING)}`, spoken to in "
+    "`fanwire.v1.binary`",
     speech=("--dialect", "fanwire-binary"),
 )
 HUB_URING_DEFLATE = fanwire_hub("fanwire", "uring", "--deflate")

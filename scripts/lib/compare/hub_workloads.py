@@ -147,11 +147,11 @@ def stalled():
         for contender in everybody
         for percent, suffix in ((0, WITHOUT), (STALLED_SHARE_PERCENT, WITH))
     )
-    goals = (
-        at_most("P8", "with stalled readers ≤ 1.1 × without", HEALTHY_P99, (SUBJECT,), 1.1,
-                SUBJECT + WITH),
-        at_most("P8", "with stalled readers ≤ 1.1 × without", MEMORY, (SUBJECT,), 1.1,
-                SUBJECT + WITH),
+    goals = tuple(
+        at_most("P8", f"{name} with stalled readers ≤ 1.1 × without", metric, (name,), 1.1,
+                name + WITH)
+        for name in (SUBJECT, who.HUB_URING_KEEPING.name)
+        for metric in (HEALTHY_P99, MEMORY)
     )
     return (
         Workload(
