@@ -181,7 +181,8 @@ def compare_load(options, settings, busy):
         record[workload.key] = {"goals": goals, "table": [
             row for _, header, lines in tables for row in (header, *lines)]}
         whole.absorb(outcome)
-    people = {row.contender.name: row.contender for one in chosen for row in one.rows}
+    people = {row.contender.name: row.contender for one in chosen
+              for row in rounds.wanted(one.rows, settings.only)}
     write(settings, options.topic, sections, whole, plots, record, list(people.values()),
           [*procedure(settings, chosen), noise_line(busy)])
     return whole
