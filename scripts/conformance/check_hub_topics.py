@@ -15,6 +15,8 @@ TOPICS = 4
 BIG_BYTES = 32_000
 # Above what sockets and the server's buffers hold for one connection: the reader has fallen behind for certain.
 BIG_MESSAGES = 400
+# Each takes a round trip, so this is about a second.
+BUSY_TRIES = 10_000
 READ_BUFFER_BYTES = 4 << 20
 
 
@@ -341,6 +343,8 @@ def check_state(step, programs, backend, cores):
         step.note(f"seed {seed}")
         for number in range(TOPICS):
             step.check(f"random changes, joins and resumes (seed {seed + number})", _random_state, server, f"book.random{number}", seed + number)
+        for number in range(2):
+            step.check(f"joining a large state while it changes (seed {seed + number})", _large_state, server, f"book.large{number}", seed + number)
 
 
 def _snapshots(server, topic):
@@ -435,6 +439,83 @@ def _random_state(server, topic, seed):
                 peer.sync()
                 peer.close()
         publisher.close()
+
+
+class _Plan:
+    """What one publisher will publish on a state topic, so that its state at every number is known beforehand."""
+
+    def __init__(self, seed, keys, changes):
+        chooser = random.Random(seed)
+        self.changes = []
+        for number in range(1, changes + 1):
+            # First every key, so that a snapshot takes many pieces; then changes and removals.
+            key = f"key.{number % keys if number <= keys else chooser.randrange(keys)}"
+            kind = "update" if number <= keys else chooser.choice(("update", "update", "update", "event", "remove"))
+            self.changes.append((key, kind))
+
+    def command(self, topic, number, **members):
+        """The message of one number, of about 200 bytes."""
+        key, kind = self.changes[number - 1]
+        members |= {"update": {"data": [number, "x" * 150]}, "event": {"event": True, "data": number}, "remove": {"remove": True}}[kind]
+        return json.dumps({"op": "publish", "topic": topic, "key": key, **members}).encode()
+
+    def state_at(self, seq):
+        """The whole state after a number."""
+        state = {}
+        for number, (key, kind) in enumerate(self.changes[:seq], 1):
+            if kind == "update":
+                state[key] = [number, "x" * 150]
+            elif kind == "remove":
+                state.pop(key, None)
+        return state
+
+
+def _publish_plan(server, topic, plan, first, last, failures):
+    try:
+        with Peer(server.address) as publisher:
+            for number in range(first, last + 1):
+                # A core that falls behind makes the hub say `busy`: nothing was published then.
+                for _ in range(BUSY_TRIES):
+                    publisher.say_text(plan.command(topic, number, id=number))
+                    answer = publisher.hear()
+                    if answer.get("code") != "busy":
+                        break
+                expect((answer["op"], answer.get("id"), answer.get("seq")), ("published", number, number))
+            publisher.close()
+    except (Failure, OSError) as error:
+        failures.append(f"publisher: {error}")
+
+
+def _large_state(server, topic, seed):
+    keys, changes = 3000, 10_000
+    plan = _Plan(seed, keys, changes)
+    failures = []
+    _publish_plan(server, topic, plan, 1, keys, failures)
+    thread = threading.Thread(target=_publish_plan, args=(server, topic, plan, keys + 1, changes, failures))
+    thread.start()
+    chooser = random.Random(seed)
+    compared = 0
+    resume = None
+    try:
+        for _ in range(12):
+            with Peer(server.address, receive_buffer=chooser.choice((8192, 65536, None))) as peer:
+                subscribed = peer.follow(topic, **({"resume": {topic: resume}} if resume else {}))
+                recovered = subscribed.get("recovered", False)
+                follower = Follower(topic, subscribed, plan.state_at(resume["seq"]) if recovered else None)
+                for _ in range(3):
+                    # Somewhat further each time, and then to where the state is whole.
+                    follower.follow(peer, min(changes, follower.position + chooser.randrange(1, 1500)))
+                    expect(follower.state == plan.state_at(follower.position), True, f"seed {seed}: the state at {follower.position}")
+                    compared += 1
+                resume = {"epoch": subscribed["epoch"], "seq": follower.position}
+    except Failure as failure:
+        failures.append(str(failure))
+    thread.join()
+    expect((failures, compared), ([], 36), f"seed {seed}")
+    with Peer(server.address) as peer:
+        follower = Follower(topic, peer.follow(topic)).follow(peer, changes)
+        expect(follower.state == plan.state_at(changes), True, f"seed {seed}: the last state")
+        peer.close()
 
 
 def check_rates(step, programs, backend, cores):
