@@ -2,6 +2,7 @@
 
 import check_hub_clients
 import check_hub_commands
+import check_hub_flow
 import check_hub_self
 import check_hub_topics
 import check_hub_wire
@@ -13,14 +14,14 @@ BLACK_BOX = (
     ("hub-floods", "the hub: floods of mistakes, random messages", check_hub_commands.check_floods),
     ("hub-subscribing", "the hub: order, history, patterns", check_hub_topics.check_subscribing),
     ("hub-resuming", "the hub: resume is whole or says why not", check_hub_topics.check_resuming),
-    ("hub-state", "the hub: snapshots and rebuilt states", check_hub_topics.check_state),
-    ("hub-rates", "the hub: max_rate", check_hub_topics.check_rates),
+    ("hub-state", "the hub: snapshots and rebuilt states", check_hub_flow.check_state),
+    ("hub-rates", "the hub: max_rate", check_hub_flow.check_rates),
     ("hub-binary", "the hub: subprotocols, fanwire.v1.binary byte for byte", check_hub_wire.check_subprotocols),
     ("hub-raw", "the hub: /raw/", check_hub_wire.check_raw),
     ("hub-js", "the hub: the JavaScript client", check_hub_clients.check_js),
     ("hub-python", "the hub: the Python client", check_hub_clients.check_python),
     ("hub-chromium", "the hub: Chromium", check_hub_clients.check_browser),
-    ("hub-slow", "the hub: readers that fall behind", check_hub_topics.check_slow_readers),
+    ("hub-slow", "the hub: readers that fall behind", check_hub_flow.check_slow_readers),
 )
 
 

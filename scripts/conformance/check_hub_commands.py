@@ -6,7 +6,7 @@ The table of errors is that of docs/protocol.md, section 3.
 import json
 import random
 
-from check_hub_peers import JSON, PAYLOAD_MAX_BYTES, HubServer, Peer, encode_publish, expect, expect_error
+from check_hub_peers import JSON, PAYLOAD_MAX_BYTES, HubServer, Peer, draw_seed, encode_publish, expect, expect_error
 from report import Failure
 from wire import BINARY, TEXT, Client, frame, upgrade_request
 
@@ -275,8 +275,7 @@ def check_floods(step, programs, backend, cores):
             step.check(f"a flood of {message}", _flood, server, message)
             expect(source.publish("bystander", number), number)
             step.equal("the bystander goes on", bystander.hear(), {"topic": "bystander", "seq": number, "data": number})
-        seed = random.SystemRandom().randrange(2**31)
-        step.note(f"seed {seed}")
+        seed = draw_seed(step)
         step.check(f"random messages (seed {seed})", _random_messages, server, seed)
         expect(source.publish("bystander", "end"), 5)
         step.equal("the bystander has seen nothing else", bystander.hear(), {"topic": "bystander", "seq": 5, "data": "end"})

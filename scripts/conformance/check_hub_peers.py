@@ -4,6 +4,8 @@ Written against docs/protocol.md, not against the server.
 """
 
 import json
+import os
+import random
 import struct
 import tempfile
 from pathlib import Path
@@ -46,6 +48,13 @@ PAYLOAD_MAX_BYTES = 64 << 10
 MESSAGE = struct.Struct("<BBHIQ")
 PUBLISH = struct.Struct("<BBHHHQ")
 EVENT, REMOVED, JSON, OTHER_TEXT, ANSWER = 1, 2, 4, 8, 16
+
+
+def draw_seed(step):
+    """The seed of a random test: FANWIRE_SEED if it is set, so that what failed can be replayed."""
+    seed = int(os.environ.get("FANWIRE_SEED") or random.SystemRandom().randrange(2**31))
+    step.note(f"replay with FANWIRE_SEED={seed} scripts/test --only {step.name}")
+    return seed
 
 
 class HubServer(Server):
