@@ -539,7 +539,7 @@ export class Client {
     const subscription = new Subscription(this, filters, { ...options });
     this.#subscriptions.add(subscription);
     this.#routes.clear();
-    if (this.#isOpen) this.#ask(subscription, filters, new Set());
+    if (this.#isOpen) this.#ask(subscription, filters);
     return subscription;
   }
 
@@ -643,8 +643,7 @@ export class Client {
     const { stableAfterMs, heartbeatMs } = this.#options;
     this.#startTimer('stable', stableAfterMs, () => this.#backoff.reset());
     if (heartbeatMs > 0) this.#startTimer('heartbeat', heartbeatMs, () => this.#beat());
-    const resumed = new Set();
-    for (const subscription of this.#subscriptions) this.#ask(subscription, [...subscription.filters], resumed);
+    for (const subscription of this.#subscriptions) this.#ask(subscription, [...subscription.filters]);
     this.#emit('open', { attempt: this.#backoff.attempt });
     this.#opened.resolve(this);
   }
@@ -737,13 +736,13 @@ export class Client {
     });
   }
 
-  #ask(subscription, filters, resumed) {
+  #ask(subscription, filters) {
     const { maxRate, history, snapshot } = subscription.options;
     for (let first = 0; first < filters.length; first += FILTERS_PER_COMMAND_MAX) {
       const topics = filters.slice(first, first + FILTERS_PER_COMMAND_MAX);
       const id = this.#nextId;
       this.#nextId += 1;
-      const command = { op: 'subscribe', id, topics, resume: this.#resume(topics, resumed), max_rate: maxRate, history, snapshot };
+      const command = { op: 'subscribe', id, topics, resume: this.#resume(topics), max_rate: maxRate, history, snapshot };
       this.#pending.set(id, {
         names: new Set(topics),
         refused: [],
@@ -755,15 +754,15 @@ export class Client {
     }
   }
 
-  #resume(filters, resumed) {
+  // A topic that several subscriptions cover is in all of them: whichever the server takes first, it resumes.
+  #resume(filters) {
     const resume = {};
     let bytes = 0;
     for (const track of this.#tracks.values()) {
-      if (track.epoch === undefined || track.isLive || resumed.has(track.topic)) continue;
+      if (track.epoch === undefined || track.isLive) continue;
       if (!filters.some((filter) => matches(filter, track.topic))) continue;
       bytes += track.topic.length + track.epoch.length + 40;
       if (bytes > RESUME_BYTES_MAX) break;
-      resumed.add(track.topic);
       resume[track.topic] = { epoch: track.epoch, seq: track.seq };
     }
     return bytes > 0 ? resume : undefined;

@@ -192,7 +192,7 @@ class Client:
         self._subscriptions.append(subscription)
         self._routes.clear()
         if self._socket:
-            subscription._asking = asyncio.create_task(self._send_all(self._ask(subscription, filters, set())))
+            subscription._asking = asyncio.create_task(self._send_all(self._ask(subscription, filters)))
         return subscription
 
     async def publish(
@@ -289,9 +289,8 @@ class Client:
 
     async def _converse(self, socket: ClientConnection) -> None:
         self._socket = socket
-        resumed: set[str] = set()
         for subscription in self._subscriptions:
-            await self._send_all(self._ask(subscription, sorted(subscription.filters), resumed))
+            await self._send_all(self._ask(subscription, sorted(subscription.filters)))
         self._emit("open", self._backoff.attempt)
         if self._opened and not self._opened.done():
             self._opened.set_result(None)
@@ -357,31 +356,31 @@ class Client:
         finally:
             self._pending.pop(answer_id, None)
 
-    def _ask(self, subscription: Subscription, filters: list[str], resumed: set[str]) -> list[str]:
+    def _ask(self, subscription: Subscription, filters: list[str]) -> list[str]:
         """The commands of one subscription, and the expectation of their answers."""
         commands = []
         for first in range(0, len(filters), FILTERS_PER_COMMAND_MAX):
             topics = filters[first : first + FILTERS_PER_COMMAND_MAX]
             answer_id = next(self._ids)
             command = {"op": "subscribe", "id": answer_id, "topics": topics, **subscription.options.members()}
-            resume = self._resume(topics, resumed)
+            resume = self._resume(topics)
             if resume:
                 command["resume"] = resume
             self._pending[answer_id] = _Request(topics, subscription)
             commands.append(json.dumps(command, ensure_ascii=False))
         return commands
 
-    def _resume(self, filters: list[str], resumed: set[str]) -> dict[str, Any]:
+    def _resume(self, filters: list[str]) -> dict[str, Any]:
+        # A topic that several subscriptions cover is in all of them: whichever the server takes first, it resumes.
         resume: dict[str, Any] = {}
         size = 0
         for topic, track in self._tracks.items():
             position = track.position
-            if position is None or track.is_live or topic in resumed or not any(matches(each, topic) for each in filters):
+            if position is None or track.is_live or not any(matches(each, topic) for each in filters):
                 continue
             size += len(topic) + len(position.epoch) + 40
             if size > RESUME_SIZE_MAX:
                 break
-            resumed.add(topic)
             resume[topic] = position._asdict()
         return resume
 
