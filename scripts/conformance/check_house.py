@@ -29,12 +29,14 @@ PROTOCOL_FORBIDDEN = re.compile(
 REACTOR_FORBIDDEN = re.compile(r"\b(fanwire_protocol|WebSocket|Opcode|StatusCode|MaskingKey|permessage|Sec-WebSocket\S*)\b")
 ANYWHERE_FORBIDDEN = re.compile(
     r"\b(todo|unimplemented|dbg)!|\b(TODO|FIXME|XXX)\b|#\[ignore|#\[should_panic|\bunreachable_unchecked\b|\btransmute\b|\bstatic mut\b")
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "protocol/README.md")
+DOCUMENTS = (
+    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "protocol/README.md", "docs/protocol.md", "docs/clients.md",
+    "docs/operating.md", "docs/simulator.md", "clients/js/README.md", "clients/python/README.md")
 DOCUMENTS_NEEDED = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE")
 EXECUTABLES = ("scripts/test", "scripts/demo", "scripts/compare", ".ci/run")
 PATH_LIKE = re.compile(r"^\.?[A-Za-z0-9_][\w.-]*(/[\w.-]+)*/?$")
 PATH_ENDINGS = (".rs", ".md", ".toml", ".py", ".js", ".txt", ".json", "/")
-TOP_FOLDERS = ("protocol", "reactor", "server", "loadgen", "benches", "scripts", "results", "docs", ".ci")
+TOP_FOLDERS = ("protocol", "reactor", "server", "loadgen", "benches", "clients", "scripts", "results", "docs", ".ci")
 
 
 def strip_comments_and_strings(text):
@@ -84,8 +86,9 @@ def find_dead_paths(text, folder, exists):
     for word in re.findall(r"`([^`\n]+)`", text):
         if not PATH_LIKE.match(word) or "<" in word:
             continue
+        is_subprotocol = word.startswith("fanwire.v1.")
         is_path = word.endswith(PATH_ENDINGS) or ("/" in word and word.split("/")[0] in TOP_FOLDERS)
-        if is_path and not exists(word) and not exists(f"{folder}/{word}"):
+        if is_path and not is_subprotocol and not exists(word) and not exists(f"{folder}/{word}"):
             dead.append(word)
     return dead
 

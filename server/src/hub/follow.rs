@@ -82,6 +82,9 @@ impl Hub {
                 session.body().joining.retain(|joining| *joining != index);
             }
             let (id, ends_with) = (asking.id, asking.ends_with);
+            if asking.follows_pattern {
+                self.attach_matching(turn, index, id);
+            }
             self.attach(turn, index, asking);
             if let Some(request_id) = ends_with {
                 let name = self.topics.get(index).map(|topic| topic.name.clone());

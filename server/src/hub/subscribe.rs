@@ -54,6 +54,7 @@ impl Hub {
                 history: subscribe.history as usize,
                 wants_snapshot: subscribe.snapshot,
                 pattern: None,
+                follows_pattern: false,
                 ends_with: None,
             };
             match filter {
@@ -92,6 +93,7 @@ impl Hub {
                 history: target.history as usize,
                 wants_snapshot: true,
                 pattern: None,
+                follows_pattern: false,
                 ends_with: None,
             };
             match filter {
@@ -154,11 +156,15 @@ impl Hub {
         match self.topics.get_mut(index) {
             Some(topic) if topic.presence == Presence::Here => self.attach(turn, index, asking),
             Some(topic) => {
-                let id = asking.id;
-                topic.waiting.push(asking);
-                if let Some(session) = turn.state_of(id) {
-                    session.body().joining.push(index);
-                }
+                let Some(session) = turn.state_of(asking.id) else {
+                    return;
+                };
+                let body = session.body();
+                body.joining.push(index);
+                topic.waiting.push(Asking {
+                    follows_pattern: body.matching(topic.name.as_str()).is_some(),
+                    ..asking
+                });
             }
             None => {}
         }
@@ -250,6 +256,23 @@ impl Hub {
         }
     }
 
+    /// Subscribes one connection to a topic that one of its patterns matches.
+    pub(crate) fn attach_matching(
+        &mut self,
+        turn: &mut HubTurn<'_>,
+        index: TopicIndex,
+        id: ConnectionId,
+    ) {
+        let body = turn.state_of(id).and_then(|session| session.body.as_ref());
+        let (Some(topic), Some(body)) = (self.topics.get(index), body) else {
+            return;
+        };
+        let matching = body.matching(topic.name.as_str());
+        if let Some(pattern) = matching.map(|one| one.pattern.clone()) {
+            self.attach_pattern(turn, index, id, &pattern);
+        }
+    }
+
     fn attach_pattern(
         &mut self,
         turn: &mut HubTurn<'_>,
@@ -281,6 +304,7 @@ impl Hub {
             history: how.history,
             wants_snapshot: how.wants_snapshot,
             pattern: Some(pattern.clone()),
+            follows_pattern: false,
             ends_with: None,
         };
         let resume = body.resume.remove(&topic.name);

@@ -53,6 +53,8 @@ pub(crate) struct Asking {
     pub(crate) wants_snapshot: bool,
     /// The pattern that matched; none if the topic was named.
     pub(crate) pattern: Option<Pattern>,
+    /// A pattern that it was subscribed to before matches too: that one comes first.
+    pub(crate) follows_pattern: bool,
     /// It has unsubscribed before it was subscribed: the `id` of that request.
     pub(crate) ends_with: Option<Option<u64>>,
 }

@@ -105,6 +105,37 @@ fn every_subscriber_on_every_shard_sees_one_order() {
 }
 
 #[test]
+fn the_first_of_two_subscriptions_to_a_topic_decides_where_it_begins() {
+    for setup in SETUPS {
+        let hub = hub(setup, Vec::new(), |_| {});
+        let address = hub.running.local_address();
+        let mut publisher = open(address);
+        // Homes on every shard.
+        for number in 0..16 {
+            let topic = format!("first{number}.a");
+            publish(&mut publisher, &topic, "1");
+            publish(&mut publisher, &topic, "2");
+            let mut reader = open(address);
+            let pattern = format!("first{number}.*");
+            reader.send(&format!(
+                r#"{{"op":"subscribe","topics":["{pattern}"],"history":10}}"#
+            ));
+            reader.send(&format!(r#"{{"op":"subscribe","topics":["{topic}"]}}"#));
+            let first = loop {
+                let incoming = reader.step().expect("an answer");
+                if incoming.topic.is_some() {
+                    break incoming;
+                }
+            };
+            assert_eq!(first.replay, Some(2), "{setup:?}: {first:?}");
+            while reader.views[&topic].seq < 2 {
+                reader.step().expect("a message");
+            }
+        }
+    }
+}
+
+#[test]
 fn patterns_match_topics_of_the_past_and_of_the_future_once() {
     for setup in SETUPS {
         let hub = hub(setup, Vec::new(), |_| {});
