@@ -5,6 +5,7 @@
 //! it does, one thing each.
 
 mod catch_up;
+mod configure;
 pub mod counters;
 mod event_log;
 mod exchange;
@@ -15,6 +16,7 @@ pub mod log;
 mod mail;
 mod node;
 mod options;
+mod patterns;
 pub mod port;
 pub mod publication;
 mod publish;
@@ -24,6 +26,7 @@ mod state_log;
 mod subscribe;
 pub mod topic;
 mod topics;
+mod unsubscribe;
 pub mod wire;
 
 pub use options::{HubOptions, Network, start};
