@@ -55,6 +55,8 @@ pub(crate) struct Hub {
     pub(crate) blocked: HashMap<ConnectionId, u64>,
     /// When to stop following topics that have had no subscribers for a while.
     pub(crate) lingering: VecDeque<(u64, TopicIndex)>,
+    /// When to forget the points to resume from that no topic has asked for.
+    pub(crate) resuming: VecDeque<(u64, ConnectionId)>,
     pub(crate) counters: HubCounters,
     /// Text that is on its way to one connection.
     pub(crate) scratch: Vec<u8>,
@@ -85,6 +87,7 @@ impl Hub {
             paced: BinaryHeap::new(),
             blocked: HashMap::new(),
             lingering: VecDeque::new(),
+            resuming: VecDeque::new(),
             counters: HubCounters::default(),
             scratch: Vec::new(),
             found_blocked: Vec::new(),
@@ -129,6 +132,27 @@ impl Hub {
         }
     }
 
+    /// Counts a change of a connection's subscriptions. False, and it is told, if there were too
+    /// many: each can make the hub look at all its topics.
+    pub(crate) fn may_change(
+        &mut self,
+        turn: &mut HubTurn<'_>,
+        id: ConnectionId,
+        request_id: Option<u64>,
+        text: &str,
+    ) -> bool {
+        let now_ns = turn.now_ns();
+        let session = turn.state_of(id);
+        if session.is_some_and(|session| session.body().take_change(now_ns)) {
+            return true;
+        }
+        let message = "too many subscriptions were changed in a short time; wait a second, and \
+                       name several topics by a pattern";
+        let error = CommandError::new(request_id, ErrorCode::Busy, message).about(text);
+        self.refuse(turn, id, &error);
+        false
+    }
+
     fn handle_text(&mut self, turn: &mut HubTurn<'_>, id: ConnectionId, text: &str) {
         match command::parse(text) {
             Ok(Command::Publish(publish)) => self.publish_json(turn, id, &publish),
@@ -138,7 +162,9 @@ impl Hub {
                 topics,
             }) => {
                 for topic in &topics {
-                    self.unsubscribe(turn, id, request_id, topic);
+                    if self.may_change(turn, id, request_id, topic) {
+                        self.unsubscribe(turn, id, request_id, topic);
+                    }
                 }
             }
             Ok(Command::Configure {
@@ -147,7 +173,9 @@ impl Hub {
                 max_rate,
             }) => {
                 for topic in &topics {
-                    self.configure(turn, id, request_id, topic, max_rate);
+                    if self.may_change(turn, id, request_id, topic) {
+                        self.configure(turn, id, request_id, topic, max_rate);
+                    }
                 }
             }
             Ok(Command::Ping { id: request_id }) => {
@@ -303,9 +331,11 @@ impl Handler for Hub {
         self.fan_out_all(turn);
         self.catch_up_all(turn);
         self.stop_lingering(now_ns);
+        self.forget_resume_points(turn);
         let paced_ns = self.paced.peek().map(|due| due.0.0);
         let lingering_ns = self.lingering.front().map(|due| due.0);
-        let next_ns = [retry_ns, paced_ns, lingering_ns]
+        let resuming_ns = self.resuming.front().map(|due| due.0);
+        let next_ns = [retry_ns, paced_ns, lingering_ns, resuming_ns]
             .into_iter()
             .flatten()
             .min();

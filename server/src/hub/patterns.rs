@@ -3,17 +3,66 @@
 //! It owns what a pattern means: a subscription of its own to every topic that matches, whenever the
 //! topic begins. It must not know how a topic is subscribed to.
 
+use std::collections::HashMap;
+
 use crate::context::ConnectionId;
 
 use super::mail::HubMail;
 use super::node::{Hub, HubTurn};
 use super::publication::Format;
 use super::session::{PatternSubscription, TopicIndex};
-use super::topic::Pattern;
+use super::topic::{Pattern, TopicName};
 use super::topics::{Asking, Presence};
+use super::wire::command::Subscribe;
 use super::wire::json::{self, Subscribed};
 
+/// Points to resume from that a connection's patterns may wait with.
+const RESUME_POINTS_MAX: usize = 4096;
+/// How long they wait for the homes of their topics to answer.
+const RESUME_WAIT_NS: u64 = 10_000_000_000;
+
 impl Hub {
+    /// Keeps the points to resume from for topics that a pattern matches.
+    pub(crate) fn keep_resume_points(
+        &mut self,
+        turn: &mut HubTurn<'_>,
+        id: ConnectionId,
+        pattern: &Pattern,
+        subscribe: &Subscribe<'_>,
+    ) {
+        let due_ns = turn.now_ns() + RESUME_WAIT_NS;
+        let Some(session) = turn.state_of(id) else {
+            return;
+        };
+        let resume = &mut session.body().resume;
+        let had_none = resume.is_empty();
+        for (name, point) in subscribe.resume_points() {
+            if resume.len() < RESUME_POINTS_MAX
+                && pattern.matches(name)
+                && let Ok(name) = TopicName::parse(name)
+            {
+                resume.insert(name, point);
+            }
+        }
+        if had_none && !resume.is_empty() {
+            self.resuming.push_back((due_ns, id));
+        }
+    }
+
+    /// Forgets the points to resume from for topics that do not exist.
+    pub(crate) fn forget_resume_points(&mut self, turn: &mut HubTurn<'_>) {
+        let now_ns = turn.now_ns();
+        while let Some((due_ns, id)) = self.resuming.front().copied() {
+            if due_ns > now_ns {
+                return;
+            }
+            self.resuming.pop_front();
+            if let Some(body) = turn.state_of(id).and_then(|state| state.body.as_mut()) {
+                body.resume = HashMap::new();
+            }
+        }
+    }
+
     pub(crate) fn subscribe_pattern(
         &mut self,
         turn: &mut HubTurn<'_>,

@@ -16,6 +16,10 @@ pub(crate) type TopicIndex = u32;
 const ERROR_RATE: u64 = 10;
 /// Errors that it may cause at once.
 const ERROR_BURST: u64 = 50;
+/// Names and patterns per second that a connection may subscribe to or unsubscribe from for long.
+const CHANGE_RATE: u64 = 200;
+/// Names and patterns that it may do so with at once.
+const CHANGE_BURST: u64 = 2_000;
 
 /// The hub's state of a connection. A connection without subscriptions has only this.
 #[derive(Debug)]
@@ -61,8 +65,32 @@ pub(crate) struct Body {
     pub(crate) turn: u32,
     /// It stands in the shard's list of connections that catch up.
     pub(crate) is_catching_up: bool,
-    error_level: u64,
-    error_ns: u64,
+    errors: Leak,
+    changes: Leak,
+}
+
+/// What has come and not yet leaked away: a token bucket seen from below.
+#[derive(Clone, Copy, Debug, Default)]
+struct Leak {
+    level: u64,
+    drained_ns: u64,
+}
+
+impl Leak {
+    /// Counts one; false, without counting it, if there is more than `burst` already.
+    fn take(&mut self, now_ns: u64, rate: u64, burst: u64) -> bool {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let drained = now_ns.saturating_sub(self.drained_ns) / (SECOND_NS / rate);
+        if drained > 0 {
+            self.level = self.level.saturating_sub(drained);
+            self.drained_ns = now_ns;
+        }
+        if self.level >= burst {
+            return false;
+        }
+        self.level += 1;
+        true
+    }
 }
 
 impl Session {
@@ -127,14 +155,12 @@ impl Body {
 
     /// Counts an error; false if there were too many.
     pub(crate) fn take_error(&mut self, now_ns: u64) -> bool {
-        const SECOND_NS: u64 = 1_000_000_000;
-        let drained = now_ns.saturating_sub(self.error_ns) / (SECOND_NS / ERROR_RATE);
-        if drained > 0 {
-            self.error_level = self.error_level.saturating_sub(drained);
-            self.error_ns = now_ns;
-        }
-        self.error_level += 1;
-        self.error_level <= ERROR_BURST
+        self.errors.take(now_ns, ERROR_RATE, ERROR_BURST)
+    }
+
+    /// Counts a change of the subscriptions; false if there were too many.
+    pub(crate) fn take_change(&mut self, now_ns: u64) -> bool {
+        self.changes.take(now_ns, CHANGE_RATE, CHANGE_BURST)
     }
 }
 

@@ -18,9 +18,6 @@ use super::wire::json::{self, Subscribed, SubscribedTopic};
 use super::wire::raw::RawTarget;
 use super::wire::{CommandError, ErrorCode, RecoveryFailure};
 
-/// Points to resume from that a connection's patterns may wait with.
-const RESUME_POINTS_MAX: usize = 4096;
-
 /// Where a new subscriber begins.
 struct Start {
     cursor: u64,
@@ -39,6 +36,9 @@ impl Hub {
         subscribe: &Subscribe<'_>,
     ) {
         for text in &subscribe.topics {
+            if !self.may_change(turn, id, subscribe.id, text) {
+                continue;
+            }
             let filter = match Filter::parse(text) {
                 Ok(filter) => filter,
                 Err(error) => {
@@ -61,17 +61,7 @@ impl Hub {
             match filter {
                 Filter::Topic(name) => self.subscribe_topic(turn, name, asking),
                 Filter::Pattern(pattern) => {
-                    if let Some(session) = turn.state_of(id) {
-                        let body = session.body();
-                        for (name, point) in subscribe.resume_points() {
-                            if body.resume.len() < RESUME_POINTS_MAX
-                                && pattern.matches(name)
-                                && let Ok(name) = TopicName::parse(name)
-                            {
-                                body.resume.insert(name, point);
-                            }
-                        }
-                    }
+                    self.keep_resume_points(turn, id, &pattern, subscribe);
                     self.subscribe_pattern(turn, pattern, asking);
                 }
             }

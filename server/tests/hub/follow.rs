@@ -8,6 +8,7 @@ use fanwire_server::hub::publication::Change;
 use fanwire_server::hub::rules::{LagPolicy, TopicKind};
 use fanwire_server::hub::topic::TopicName;
 
+use crate::client::{CLOSE, Client, REQUEST, TEXT, message};
 use crate::reader::Reader;
 use crate::{Publisher, SETUPS, hub, rule};
 
@@ -275,5 +276,36 @@ fn subscribers_that_come_and_go_leave_nothing_behind() {
             assert!(!is_late, "{setup:?}: {counters:?}");
             thread::yield_now();
         }
+    }
+}
+
+#[test]
+fn a_connection_that_changes_its_subscriptions_all_the_time_is_stopped() {
+    for setup in SETUPS {
+        let hub = hub(setup, Vec::new(), |_| {});
+        let mut bystander = open(hub.running.local_address());
+        let mut client = Client::connect(hub.running.local_address());
+        client.send(format!("{REQUEST}\r\n").as_bytes());
+        assert_eq!(client.response().0, 101);
+        let mut changes = Vec::new();
+        for _ in 0..1_500 {
+            for op in ["subscribe", "unsubscribe"] {
+                let command = format!(r#"{{"op":"{op}","topics":["many.*"]}}"#);
+                changes.extend(message(TEXT, command.as_bytes()));
+            }
+        }
+        client.send(&changes);
+        let mut refused = 0;
+        let code = loop {
+            let frame = client.frame();
+            if frame.opcode() == CLOSE {
+                break frame.close_code();
+            }
+            let text = String::from_utf8(frame.payload).expect("text");
+            refused += usize::from(text.contains(r#""code":"busy""#));
+        };
+        assert_eq!(code, 1008, "{setup:?}");
+        assert!(refused > 10, "{setup:?}: refused {refused} times");
+        publish(&mut bystander, "many.1", "1");
     }
 }
