@@ -280,6 +280,43 @@ fn subscribers_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
+fn a_resume_is_whole_up_to_the_last_message_that_the_log_has() {
+    for setup in SETUPS {
+        let rules = vec![rule("short", TopicKind::Events, LagPolicy::Gap, 8)];
+        let hub = hub(setup, rules, |_| {});
+        let mut publisher = open(hub.running.local_address());
+        for number in 1..=20 {
+            assert_eq!(publish(&mut publisher, "short", "0"), number);
+        }
+        let mut first = open(hub.running.local_address());
+        first.send(r#"{"op":"subscribe","topics":["short"]}"#);
+        let epoch = first.step().and_then(|answer| answer.epoch);
+        let epoch = epoch.expect("an epoch");
+        // 13 to 20 are there.
+        for (seq, code) in [
+            (20, None),
+            (12, None),
+            (11, Some("log_overrun")),
+            (0, Some("log_overrun")),
+        ] {
+            let mut reader = open(hub.running.local_address());
+            let view = reader.views.entry("short".to_owned()).or_default();
+            (view.epoch, view.seq, view.whole) = (epoch.clone(), seq, true);
+            reader.subscribe(&["short"], true);
+            let answer = reader.step().expect("an answer");
+            assert_eq!(answer.code.as_deref(), code, "{setup:?}: from {seq}");
+            assert_eq!(answer.recovered, Some(code.is_none()));
+            assert_eq!(answer.replay, code.is_none().then_some(20 - seq));
+            for expected in seq + 1..=20 {
+                if code.is_none() {
+                    assert_eq!(reader.step().and_then(|one| one.seq), Some(expected));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_connection_that_changes_its_subscriptions_all_the_time_is_stopped() {
     for setup in SETUPS {
         let hub = hub(setup, Vec::new(), |_| {});
