@@ -14,14 +14,15 @@ mod follow;
 mod reader;
 mod stalled;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
 
 use fanwire_server::hub::counters::HubCounters;
-use fanwire_server::hub::port::{HubPort, PublishOutcome, PublishRequest, SlowInfo};
+use fanwire_server::hub::port::{HubPort, Order, PublishOutcome, PublishRequest, SlowInfo};
 use fanwire_server::hub::publication::{Change, PayloadKind};
 use fanwire_server::hub::rules::{LagPolicy, LogLimits, TopicKind, TopicRule, TopicRules};
 use fanwire_server::hub::topic::{Filter, TopicName};
+use fanwire_server::hub::wire::ErrorCode;
 use fanwire_server::hub::{HubOptions, start};
 use fanwire_server::{BackendChoice, Config, Limits, Placement, Running};
 
@@ -118,22 +119,30 @@ impl TestHub {
     }
 }
 
-/// Publishes with a bounded number of messages under way.
+/// Publishes with a bounded number of messages under way. What the hub refuses as busy, because one
+/// of its shards did not get a processor for a while, is published again, in its order.
 pub(crate) struct Publisher<'a> {
-    pub(crate) port: &'a mut HubPort,
+    port: &'a mut HubPort,
+    order: Arc<Order>,
+    answers: mpsc::Receiver<(u64, PublishOutcome)>,
+    answer: mpsc::Sender<(u64, PublishOutcome)>,
     sent: u64,
-    done: Arc<AtomicU64>,
-    refused: Arc<AtomicU64>,
-    window: u64,
+    under_way: BTreeMap<u64, PublishRequest>,
+    refused: BTreeMap<u64, PublishRequest>,
+    window: usize,
 }
 
 impl<'a> Publisher<'a> {
-    pub(crate) fn new(port: &'a mut HubPort, window: u64) -> Publisher<'a> {
+    pub(crate) fn new(port: &'a mut HubPort, window: usize) -> Publisher<'a> {
+        let (answer, answers) = mpsc::channel();
         Publisher {
             port,
+            order: Arc::default(),
+            answers,
+            answer,
             sent: 0,
-            done: Arc::default(),
-            refused: Arc::default(),
+            under_way: BTreeMap::new(),
+            refused: BTreeMap::new(),
             window,
         }
     }
@@ -145,41 +154,57 @@ impl<'a> Publisher<'a> {
         change: Change,
         json: String,
     ) {
-        let mut request = PublishRequest {
+        self.sent += 1;
+        let request = PublishRequest {
             topic: topic.clone(),
             key: key.map(|key| key.as_bytes().into()),
             change,
             payload: json.into(),
             payload_kind: PayloadKind::Json,
         };
-        loop {
-            let (done, refused) = (self.done.clone(), self.refused.clone());
-            let reply = Box::new(move |outcome| {
-                if matches!(outcome, PublishOutcome::Refused { .. }) {
-                    refused.fetch_add(1, Ordering::Relaxed);
-                }
-                done.fetch_add(1, Ordering::Release);
-            });
-            match self.port.publish(request, Some(reply)) {
-                Ok(()) => break,
-                Err(back) => request = back,
-            }
-            std::thread::yield_now();
-        }
-        self.sent += 1;
-        self.port.ring();
+        self.send(self.sent, request);
         self.wait_for(self.window);
     }
 
-    /// Waits until at most so many messages are under way.
-    pub(crate) fn wait_for(&self, under_way: u64) {
-        while self.sent - self.done.load(Ordering::Acquire) > under_way {
+    fn send(&mut self, number: u64, request: PublishRequest) {
+        loop {
+            let answer = self.answer.clone();
+            let reply = Box::new(move |outcome| {
+                let _ = answer.send((number, outcome));
+            });
+            let sent = self
+                .port
+                .publish_in_order(request.clone(), &self.order, reply);
+            self.port.ring();
+            if sent.is_ok() {
+                self.under_way.insert(number, request);
+                return;
+            }
             std::thread::yield_now();
         }
-        assert_eq!(
-            self.refused.load(Ordering::Relaxed),
-            0,
-            "something was refused"
-        );
+    }
+
+    /// Waits until at most so many messages are under way or to be sent again.
+    pub(crate) fn wait_for(&mut self, most: usize) {
+        while self.under_way.len() + self.refused.len() > most {
+            if self.under_way.is_empty() {
+                self.order.mend();
+                for (number, request) in std::mem::take(&mut self.refused) {
+                    self.send(number, request);
+                }
+            }
+            let (number, outcome) = self
+                .answers
+                .recv_timeout(crate::client::PATIENCE)
+                .expect("an answer to every message");
+            let request = self.under_way.remove(&number).expect("one answer each");
+            match outcome {
+                PublishOutcome::Accepted { .. } => {}
+                PublishOutcome::Refused { code, message } => {
+                    assert_eq!(code, ErrorCode::Busy, "{message}");
+                    self.refused.insert(number, request);
+                }
+            }
+        }
     }
 }
