@@ -77,8 +77,16 @@ fn misbehave(
     mut random: fastrand::Rng,
     is_over: &AtomicBool,
     checks: &AtomicU64,
+    published: &AtomicU64,
     heads: &[AtomicU64],
 ) -> Seen {
+    // Looks away until so much was published that sockets and logs have run over.
+    let look_away = |messages: u64| {
+        let until = published.load(Ordering::Relaxed) + messages;
+        while published.load(Ordering::Relaxed) < until && !is_over.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
     let names: Vec<String> = (0..BOOKS).map(|number| format!("book.{number}")).collect();
     for name in &names {
         reader.views.entry(name.clone()).or_default().is_state = true;
@@ -101,7 +109,7 @@ fn misbehave(
         checks.fetch_add(reader.seen.checks - before, Ordering::Relaxed);
         match random.u8(..10) {
             // Stalls: what is published meanwhile waits in the log, not for this client.
-            0..3 => thread::sleep(Duration::from_millis(random.u64(2..60))),
+            0..3 => look_away(random.u64(100..10_000)),
             3..5 => {
                 reader.connect();
                 reader.subscribe(&filters, true);
@@ -109,7 +117,7 @@ fn misbehave(
             5 => {
                 // Away for a while, so that the log moves past it.
                 reader.client = None;
-                thread::sleep(Duration::from_millis(random.u64(2..60)));
+                look_away(random.u64(100..5_000));
                 reader.connect();
                 reader.subscribe(&filters, true);
             }
@@ -155,6 +163,7 @@ fn run(setup: (BackendChoice, u16), target: u64) -> (Seen, TestHub) {
     let address = hub.running.local_address();
     let mut random = fastrand::Rng::with_seed(seed);
     let (is_over, checks) = (AtomicBool::new(false), AtomicU64::new(0));
+    let all_published = AtomicU64::new(0);
     let heads: Vec<AtomicU64> = (0..=BOOKS).map(|_| AtomicU64::new(0)).collect();
     let mut seen = Seen::default();
     thread::scope(|scope| {
@@ -163,7 +172,8 @@ fn run(setup: (BackendChoice, u16), target: u64) -> (Seen, TestHub) {
                 let reader = Reader::new(address, number % 2 == 1);
                 let random = random.fork();
                 let (is_over, checks, heads) = (&is_over, &checks, &heads[..]);
-                scope.spawn(move || misbehave(reader, random, is_over, checks, heads))
+                let published = &all_published;
+                scope.spawn(move || misbehave(reader, random, is_over, checks, published, heads))
             })
             .collect();
         let trades = TopicName::parse("trades").expect("a name");
@@ -180,6 +190,7 @@ fn run(setup: (BackendChoice, u16), target: u64) -> (Seen, TestHub) {
                     published[BOOKS] += 1;
                 }
             }
+            all_published.fetch_add(64, Ordering::Relaxed);
             let has_failed = clients.iter().any(|client| client.is_finished());
             assert!(!has_failed, "a client ended early; its message is above");
         }
