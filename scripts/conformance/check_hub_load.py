@@ -66,3 +66,33 @@ def check_stalled(step, programs, backend):
             sizes[share] = server.memory_kib() << 10
     growth = sizes["10%"] - sizes["0%"]
     step.case(f"stalled readers cost at most {MEMORY_GROWTH_MAX_BYTES} bytes", growth <= MEMORY_GROWTH_MAX_BYTES, sizes)
+
+
+# Topics of the rules in check_hub_peers, their kind, and where the copies go that stalled readers cannot have.
+POLICIES = (
+    ("short.{topic}", "events", "declared_gap"),
+    ("shortstate.{topic}", "state", "conflated"),
+    ("strict.{topic}", "events", "cut_off_at_close"),
+)
+
+
+def check_non_readers(step, programs, backend):
+    """5,000 readers of which 1,000 stop for 10 s, under each policy: the others miss nothing, and these are told everything."""
+    options = ["--send-stall-timeout-ms", "0", "--unacknowledged-timeout-ms", "0", "--kernel-send-buffer-bytes", "16384"]
+    with HubServer(step, programs, *options, backend=backend) as server:
+        for name, kind, column in POLICIES:
+            keys = ["--keys", "4"] if kind == "state" else []
+            _status, result = run_loadgen(
+                step, programs, "fanout", server.url, "-c", "5000", "--dialect", "fanwire-json", "--topic-name", name,
+                "--kind", kind, *keys, "-R", "5", "-s", "8000", "--stall", "20%:10s", "-w", "1s", "-d", "12s", "--drain", "15s",
+                "--cpu", str(cpus_allowed()[-1]), "--server-pid", str(server.pid))
+            _check_ledger(step, result, name)
+            classes = {one["class"]: one for one in result["fanout"]["classes"]}
+            step.equal(f"{name}: subscribers", {key: one["subscribers"] for key, one in classes.items()}, {"healthy": 4000, "stalled": 1000})
+            healthy, stalled = classes["healthy"]["ledger"], classes["stalled"]["ledger"]
+            step.equal(f"{name}: healthy readers get everything", healthy["delivered"], healthy["eligible"])
+            left_out = {key for key in COLUMNS[1:] if stalled[key]}
+            step.equal(f"{name}: what stalled readers cannot have is in one column", left_out, {column})
+            ended = 1000 if column == "cut_off_at_close" else 0
+            step.equal(f"{name}: stalled readers that were closed", classes["stalled"]["ended"], ended)
+            step.equal(f"{name}: healthy readers that were closed", classes["healthy"]["ended"], 0)
