@@ -25,6 +25,7 @@ pub mod progress;
 pub mod quantity;
 pub mod report;
 pub mod run;
+pub mod statistics;
 pub mod storm;
 pub mod table;
 pub mod tally;
