@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod conformance;
+pub mod environment;
 pub mod establish;
 pub mod fanout;
 pub mod figures;
