@@ -30,5 +30,6 @@ pub mod storm;
 pub mod table;
 pub mod tally;
 pub mod target;
+pub mod template;
 pub mod verdict;
 pub mod worker;
