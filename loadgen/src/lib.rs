@@ -32,6 +32,7 @@ pub mod storm;
 pub mod table;
 pub mod tally;
 pub mod target;
+pub mod template;
 pub mod verdict;
 pub mod watch;
 pub mod worker;

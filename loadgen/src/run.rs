@@ -116,7 +116,8 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let mut run = start(&config, hooks)?;
     run.measured.notes = notes;
     run.measured.clock_source = clock_source();
-    run.measured.environment = Environment::current();
+    let is_loopback = config.address.ip().is_loopback();
+    run.measured.environment = Environment::read(&config.cpus, Some(is_loopback));
     run.wait_started()?;
     run.wait_opened()?;
     run.measure(memory_before);
