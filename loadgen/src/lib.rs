@@ -26,6 +26,7 @@ pub mod quantity;
 pub mod report;
 pub mod run;
 pub mod storm;
+pub mod svg;
 pub mod table;
 pub mod tally;
 pub mod target;
