@@ -131,7 +131,7 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
             .unwrap_or(0.0),
         target_per_second: rate(reports, span_s, |report| report.target_per_second),
         limiter: limiter(reports),
-        latency_ns: latencies(first, reports, &histograms),
+        latency_ns: latencies(reports, &histograms),
         server: server(reports, done, span_s, &mut notes),
         generator: generator(reports, done, &histograms),
         interrupted: reports.iter().any(|report| report.interrupted),
@@ -227,11 +227,7 @@ fn percentiles(histograms: &BTreeMap<String, Latency>, name: &str) -> Percentile
         .unwrap_or_default()
 }
 
-fn latencies(
-    first: &Report,
-    reports: &[Report],
-    histograms: &BTreeMap<String, Latency>,
-) -> Latencies {
+fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Latencies {
     let response = percentiles(histograms, "response");
     let optional = |read: fn(&Latencies) -> &Option<Percentiles>, name: &str| {
         let is_shown = reports
@@ -253,7 +249,6 @@ fn latencies(
         first: optional(|latency| &latency.first, "fanout_first"),
         healthy: optional(|latency| &latency.healthy, "response"),
         response,
-        ..first.latency_ns.clone()
     }
 }
 
