@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::commands::{Failure, signals};
+use crate::commands::{Failure, repeat, signals};
 use crate::config::{Config, Output};
 use crate::judge::live::{AbortWatch, Fired};
 use crate::judge::{self, junit};
@@ -23,9 +23,7 @@ use crate::watch::Watch;
 /// What kept it from being done.
 pub fn execute(config: Config) -> Result<u8, Failure> {
     let is_interrupted = signals::install()?;
-    let report = measure(config.clone(), is_interrupted)?;
-    write_all(&report, &config)?;
-    Ok(report.exit_code)
+    repeat::execute(&config, &is_interrupted)
 }
 
 /// One run, watched and judged.
