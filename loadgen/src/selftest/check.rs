@@ -65,7 +65,12 @@ impl Check {
     }
 
     /// A time against its closed form, within `share` of it.
-    pub fn time(figure: impl Into<String>, expected_ns: f64, measured_ns: u64, share: f64) -> Check {
+    pub fn time(
+        figure: impl Into<String>,
+        expected_ns: f64,
+        measured_ns: u64,
+        share: f64,
+    ) -> Check {
         let off_ns = (measured_ns as f64 - expected_ns).abs();
         Check {
             figure: figure.into(),
@@ -85,6 +90,18 @@ impl Check {
             measured: format_ns(measured_ns),
             bound: "most".into(),
             is_ok: measured_ns < limit_ns,
+            is_timing: true,
+        }
+    }
+
+    /// A time that must be above another one.
+    pub fn above(figure: impl Into<String>, limit_ns: u64, measured_ns: u64) -> Check {
+        Check {
+            figure: figure.into(),
+            expected: format!("> {}", format_ns(limit_ns)),
+            measured: format_ns(measured_ns),
+            bound: "least".into(),
+            is_ok: measured_ns > limit_ns,
             is_timing: true,
         }
     }
@@ -115,12 +132,6 @@ impl Check {
             ..self
         }
     }
-
-    /// How far apart the two may be at most when a hiccup of this length delays what was timed.
-    /// The figure itself stays as it is; this only decides what is said about a failure.
-    pub fn timing_slack_ns(expected_ns: f64) -> u64 {
-        (expected_ns * TIMING_SHARE_MAX) as u64
-    }
 }
 
 #[cfg(test)]
@@ -141,6 +152,7 @@ mod tests {
         assert!(!Check::time("p99", 100e6, 103_200_000, 0.03).is_ok);
         assert!(!Check::time("p99", 100e6, 96_000_000, 0.03).is_ok);
         assert!(!Check::below("p50", 1_000, 1_000).is_ok);
+        assert!(!Check::above("p50", 1_000, 1_000).is_ok);
     }
 
     #[test]

@@ -200,11 +200,11 @@ impl Outcome {
             .unwrap_or("")
     }
 
-    /// The reasons of the verdict, one after the other.
-    pub fn reasons(&self) -> String {
+    /// The reasons of the verdict.
+    pub fn reasons(&self) -> Vec<String> {
         let reasons = self.json.get("verdict_reasons").and_then(Value::as_array);
         let words = reasons.into_iter().flatten().filter_map(Value::as_str);
-        words.collect::<Vec<_>>().join("; ")
+        words.map(str::to_owned).collect()
     }
 
     /// A histogram of the report, as any reader of the HdrHistogram format would decode it.

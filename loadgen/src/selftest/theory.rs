@@ -218,7 +218,9 @@ mod tests {
     #[test]
     fn distances() {
         let uniform = |value: f64| value.clamp(0.0, 1.0);
-        let mut even: Vec<f64> = (0..100).map(|index| (f64::from(index) + 0.5) / 100.0).collect();
+        let mut even: Vec<f64> = (0..100)
+            .map(|index| (f64::from(index) + 0.5) / 100.0)
+            .collect();
         assert!((ks_distance(&mut even, uniform) - 0.005).abs() < 1e-9);
         let mut halves: Vec<f64> = even.iter().map(|value| value / 2.0).collect();
         assert!((ks_distance(&mut halves, uniform) - 0.5).abs() < 0.01);

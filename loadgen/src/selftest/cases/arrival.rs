@@ -10,6 +10,7 @@ use crate::selftest::theory::ks_distance;
 pub const CONSTANT: Case = Case {
     name: "arrival-constant",
     title: "a constant rate: arrivals lie evenly over the run, and gaps are all alike",
+    is_in_short: true,
     body: constant,
 };
 
@@ -22,7 +23,9 @@ fn play(context: &Context, options: &str) -> Result<(Vec<u64>, Vec<Check>), Stri
 
 fn gaps(arrivals_ns: &[u64]) -> Vec<f64> {
     let pairs = arrivals_ns.iter().zip(arrivals_ns.iter().skip(1));
-    pairs.map(|(earlier, later)| later.saturating_sub(*earlier) as f64).collect()
+    pairs
+        .map(|(earlier, later)| later.saturating_sub(*earlier) as f64)
+        .collect()
 }
 
 /// The gap that the share `quantile` of all does not exceed.
@@ -39,7 +42,11 @@ const GAP_SHARE_MAX: f64 = 0.10;
 fn constant(context: &Context) -> Findings {
     let rate = context.form.pick(100, 200, 500);
     let seconds = context.form.pick(3, 10, 30);
-    let asked = if context.is_canary { rate * 11 / 10 } else { rate };
+    let asked = if context.is_canary {
+        rate * 11 / 10
+    } else {
+        rate
+    };
     let (arrivals_ns, mut checks) = play(context, &format!("-c 5 -R {asked} -d {seconds}s"))?;
     let count = rate * seconds;
     checks.push(Check::exact("arrivals", count, arrivals_ns.len() as u64));
@@ -52,7 +59,13 @@ fn constant(context: &Context) -> Findings {
     let distance = ks_distance(&mut places, |share| share.clamp(0.0, 1.0));
     // A regular grid of n points is 1/n away from a straight line.
     let bound = 1.5 / count as f64;
-    checks.push(Check::distance("arrivals against a straight line (KS)", 0.0, distance, bound, "1.5 / n"));
+    checks.push(Check::distance(
+        "arrivals against a straight line (KS)",
+        0.0,
+        distance,
+        bound,
+        "1.5 / n",
+    ));
     let mut gaps = gaps(&arrivals_ns);
     gaps.sort_unstable_by(f64::total_cmp);
     let gap_ns = 1e9 / rate as f64;

@@ -9,6 +9,7 @@ use crate::selftest::server::Entrance;
 pub const SPREAD: Case = Case {
     name: "fanout-spread",
     title: "copies leave d apart: the spread over N subscribers is (N - 1) d",
+    is_in_short: true,
     body: spread,
 };
 
@@ -16,6 +17,7 @@ pub const SPREAD: Case = Case {
 pub const REACH: Case = Case {
     name: "fanout-reach",
     title: "k of N subscribers never hear: the reach is (N - k) / N",
+    is_in_short: true,
     body: reach,
 };
 
@@ -26,8 +28,12 @@ fn milliseconds(count: u64) -> u64 {
 }
 
 fn spread(context: &Context) -> Findings {
-    let base_ns = context.form.pick(milliseconds(50), milliseconds(20), milliseconds(20));
-    let step_ns = context.form.pick(milliseconds(5), milliseconds(2), milliseconds(1));
+    let base_ns = context
+        .form
+        .pick(milliseconds(50), milliseconds(20), milliseconds(20));
+    let step_ns = context
+        .form
+        .pick(milliseconds(5), milliseconds(2), milliseconds(1));
     let seconds = context.form.pick(4, 10, 30);
     let rate = context.form.pick(4, 8, 10);
     let published = rate * seconds;
@@ -50,11 +56,20 @@ fn spread(context: &Context) -> Findings {
     ] {
         for quantile in ["p50", "p90"] {
             let measured = outcome.count(&format!("/fanout/message/{name}_ns/{quantile}"))?;
-            checks.push(Check::time(format!("{name} {quantile}"), ns, measured, TIMING_SHARE_MAX));
+            checks.push(Check::time(
+                format!("{name} {quantile}"),
+                ns,
+                measured,
+                TIMING_SHARE_MAX,
+            ));
         }
     }
     checks.extend([
-        Check::exact("messages published", published, outcome.count("/fanout/published")?),
+        Check::exact(
+            "messages published",
+            published,
+            outcome.count("/fanout/published")?,
+        ),
         Check::exact(
             "messages that the server heard",
             published,
@@ -65,8 +80,14 @@ fn spread(context: &Context) -> Findings {
             published * SUBSCRIBERS,
             outcome.count("/fanout/ledger/delivered")?,
         ),
-        Check::distance("reach", 1.0, outcome.number("/fanout/message/reach_min")?, 0.0, "exact")
-            .without_excuse(),
+        Check::distance(
+            "reach",
+            1.0,
+            outcome.number("/fanout/message/reach_min")?,
+            0.0,
+            "exact",
+        )
+        .without_excuse(),
     ]);
     Ok(checks)
 }
@@ -77,8 +98,9 @@ fn reach(context: &Context) -> Findings {
     let rate = 20;
     let published = rate * seconds;
     let script = Ladder::new(0, 0, silent + usize::from(context.is_canary));
-    let line =
-        format!("fanout {{url}} --dialect raw -c {SUBSCRIBERS} -R {rate} -d {seconds}s -w 0s --drain 1s");
+    let line = format!(
+        "fanout {{url}} --dialect raw -c {SUBSCRIBERS} -R {rate} -d {seconds}s -w 0s --drain 1s"
+    );
     let played = context.play(script, Entrance::Everybody, &line)?;
     let outcome = &played.outcome;
     let hearing = SUBSCRIBERS - silent as u64;
@@ -86,11 +108,27 @@ fn reach(context: &Context) -> Findings {
     // The mean of equal shares may lose the last bit of a double.
     let bound = 1e-9;
     let mut checks = vec![
-        Check::distance("reach, mean", theory, outcome.number("/fanout/message/reach_mean")?, bound, "exact")
-            .without_excuse(),
-        Check::distance("reach, least", theory, outcome.number("/fanout/message/reach_min")?, bound, "exact")
-            .without_excuse(),
-        Check::exact("messages published", published, outcome.count("/fanout/published")?),
+        Check::distance(
+            "reach, mean",
+            theory,
+            outcome.number("/fanout/message/reach_mean")?,
+            bound,
+            "exact",
+        )
+        .without_excuse(),
+        Check::distance(
+            "reach, least",
+            theory,
+            outcome.number("/fanout/message/reach_min")?,
+            bound,
+            "exact",
+        )
+        .without_excuse(),
+        Check::exact(
+            "messages published",
+            published,
+            outcome.count("/fanout/published")?,
+        ),
         Check::exact(
             "copies delivered",
             published * hearing,

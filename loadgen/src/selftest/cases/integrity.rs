@@ -10,6 +10,7 @@ use crate::selftest::server::Entrance;
 pub const INTEGRITY: Case = Case {
     name: "integrity",
     title: "one message in 1,000 is dropped, repeated, swapped, damaged or invented: all counted",
+    is_in_short: true,
     body: integrity,
 };
 
@@ -27,14 +28,38 @@ fn integrity(context: &Context) -> Findings {
     let mut checks = vec![
         Check::exact("messages sent", expected, reported("/messages/sent")?),
         Check::exact("lost", injected.dropped, reported("/messages/lost")?),
-        Check::exact("duplicates", injected.duplicated, reported("/messages/duplicates")?),
-        Check::exact("reordered", injected.reordered, reported("/messages/reordered")?),
-        Check::exact("corrupt", injected.corrupted, reported("/messages/corrupt")?),
-        Check::exact("unsolicited", injected.unsolicited, reported("/messages/unsolicited")?),
-        Check::exact("pings answered", injected.pings, reported("/connections/pings_answered")?),
+        Check::exact(
+            "duplicates",
+            injected.duplicated,
+            reported("/messages/duplicates")?,
+        ),
+        Check::exact(
+            "reordered",
+            injected.reordered,
+            reported("/messages/reordered")?,
+        ),
+        Check::exact(
+            "corrupt",
+            injected.corrupted,
+            reported("/messages/corrupt")?,
+        ),
+        Check::exact(
+            "unsolicited",
+            injected.unsolicited,
+            reported("/messages/unsolicited")?,
+        ),
+        Check::exact(
+            "pings answered",
+            injected.pings,
+            reported("/connections/pings_answered")?,
+        ),
         Check::exact("pongs that arrived", injected.pings, played.seen.pongs),
         Check::exact("in flight at the end", 0, reported("/messages/in_flight")?),
-        Check::at_least("messages dropped by the script", expected / EVERY - 1, injected.dropped),
+        Check::at_least(
+            "messages dropped by the script",
+            expected / EVERY - 1,
+            injected.dropped,
+        ),
     ];
     checks.extend(expect_verdict(outcome, "INVALID", 4, "corrupt"));
     checks.extend(played.accounts()?);

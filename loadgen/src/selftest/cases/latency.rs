@@ -12,6 +12,7 @@ use crate::selftest::theory::{Delay, deck, dkw_bound};
 pub const FIXED: Case = Case {
     name: "latency-fixed",
     title: "a server that always takes the same time",
+    is_in_short: true,
     body: fixed,
 };
 
@@ -19,6 +20,7 @@ pub const FIXED: Case = Case {
 pub const EXPONENTIAL: Case = Case {
     name: "latency-exponential",
     title: "a server whose delays are exponentially distributed",
+    is_in_short: true,
     body: exponential,
 };
 
@@ -26,6 +28,7 @@ pub const EXPONENTIAL: Case = Case {
 pub const BIMODAL: Case = Case {
     name: "latency-bimodal",
     title: "a server that is fast for 95 % and slow for 5 % of the messages",
+    is_in_short: true,
     body: bimodal,
 };
 
@@ -35,7 +38,7 @@ const DKW_ALPHA: f64 = 0.001;
 const CONNECTIONS: u32 = 200;
 
 fn fixed(context: &Context) -> Findings {
-    let delay_ns = context.form.pick(50e6, 10e6, 10e6);
+    let delay_ns = context.form.pick(100e6, 10e6, 10e6);
     let percentiles: &[f64] = context.form.pick(&[0.5, 0.9, 0.99], &QUANTILES, &QUANTILES);
     known(context, Delay::Fixed { delay_ns }, percentiles)
 }
@@ -43,14 +46,14 @@ fn fixed(context: &Context) -> Findings {
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 fn exponential(context: &Context) -> Findings {
-    let mean_ns = context.form.pick(50e6, 20e6, 20e6);
+    let mean_ns = context.form.pick(60e6, 20e6, 20e6);
     known(context, Delay::Exponential { mean_ns }, &QUANTILES)
 }
 
 fn bimodal(context: &Context) -> Findings {
     let delay = Delay::Bimodal {
-        fast_ns: context.form.pick(40e6, 10e6, 10e6),
-        slow_ns: context.form.pick(160e6, 50e6, 50e6),
+        fast_ns: context.form.pick(80e6, 10e6, 10e6),
+        slow_ns: context.form.pick(240e6, 50e6, 50e6),
         slow_share: 0.05,
     };
     known(context, delay, &QUANTILES)
@@ -82,8 +85,16 @@ fn known(context: &Context, delay: Delay, quantiles: &[f64]) -> Findings {
     if !matches!(delay, Delay::Fixed { .. }) {
         checks.push(whole_curve(&delay, &histogram));
     }
-    checks.push(Check::exact("messages sent", count, played.outcome.count("/messages/sent")?));
-    checks.push(Check::exact("messages received", count, played.outcome.count("/messages/received")?));
+    checks.push(Check::exact(
+        "messages sent",
+        count,
+        played.outcome.count("/messages/sent")?,
+    ));
+    checks.push(Check::exact(
+        "messages received",
+        count,
+        played.outcome.count("/messages/received")?,
+    ));
     checks.extend(played.accounts()?);
     Ok(checks)
 }
@@ -105,7 +116,13 @@ fn whole_curve(delay: &Delay, histogram: &Histogram<u64>) -> Check {
         distance = distance.max(below - most).max(least - up_to);
     }
     let bound = dkw_bound(histogram.len(), DKW_ALPHA);
-    Check::distance("whole curve against theory", 0.0, distance, bound, "DKW beyond 3 %")
+    Check::distance(
+        "whole curve against theory",
+        0.0,
+        distance,
+        bound,
+        "DKW beyond 3 %",
+    )
 }
 
 #[cfg(test)]

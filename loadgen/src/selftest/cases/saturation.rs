@@ -12,6 +12,7 @@ use crate::selftest::server::{Entrance, Place, Server};
 pub const UNREACHABLE: Case = Case {
     name: "saturation-rate",
     title: "a rate that no generator reaches",
+    is_in_short: true,
     body: unreachable_rate,
 };
 
@@ -19,6 +20,7 @@ pub const UNREACHABLE: Case = Case {
 pub const THROTTLED: Case = Case {
     name: "saturation-throttled",
     title: "the generator may run for 3 ms of every 10 ms, as under a CPU quota",
+    is_in_short: true,
     body: throttled,
 };
 
@@ -26,6 +28,7 @@ pub const THROTTLED: Case = Case {
 pub const CROWDED: Case = Case {
     name: "saturation-crowded",
     title: "the generator shares its CPU with three threads that never sleep",
+    is_in_short: false,
     body: crowded,
 };
 
@@ -39,11 +42,17 @@ fn unreachable_rate(context: &Context) -> Findings {
     let lost = played.outcome.count("/messages/lost")?;
     let in_flight = played.outcome.count("/messages/in_flight")?;
     let sum = received + lost + in_flight;
-    checks.push(Check::exact("sent = received + lost + in flight", sent, sum));
+    checks.push(Check::exact(
+        "sent = received + lost + in flight",
+        sent,
+        sum,
+    ));
     Ok(checks)
 }
 
 const RUNS: Duration = Duration::from_millis(3);
+/// Half of the messages are later than 2 ms by theory; freezing is not exact to the millisecond.
+const LATE_MIN_NS: u64 = 1_000_000;
 const RESTS: Duration = Duration::from_millis(7);
 
 fn throttled(context: &Context) -> Findings {
@@ -65,7 +74,11 @@ fn throttled(context: &Context) -> Findings {
     let outcome = outcome?;
     let mut checks = expect_verdict(&outcome, "INVALID", 4, "not on time");
     let sent = outcome.count("/messages/sent")?;
-    checks.push(Check::exact("messages sent nevertheless", 1_000 * seconds, sent));
+    checks.push(Check::exact(
+        "messages sent nevertheless",
+        1_000 * seconds,
+        sent,
+    ));
     Ok(checks)
 }
 

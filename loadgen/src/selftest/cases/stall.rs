@@ -12,6 +12,7 @@ use crate::selftest::theory::Stall;
 pub const OPEN_LOOP: Case = Case {
     name: "stall",
     title: "a server that pauses for a tenth of the time, at a constant rate",
+    is_in_short: true,
     body: open_loop,
 };
 
@@ -19,6 +20,7 @@ pub const OPEN_LOOP: Case = Case {
 pub const CLOSED_LOOP: Case = Case {
     name: "stall-closed-loop",
     title: "the same server in a closed loop, which hides the pauses (documented, not a fault)",
+    is_in_short: true,
     body: closed_loop,
 };
 
@@ -26,6 +28,7 @@ pub const CLOSED_LOOP: Case = Case {
 pub const GENERATOR: Case = Case {
     name: "stall-generator",
     title: "the generator itself is stopped: response sees it, service does not, INVALID",
+    is_in_short: true,
     body: generator,
 };
 
@@ -33,7 +36,9 @@ fn stall(context: &Context) -> Stall {
     Stall {
         base_ns: context.form.pick(4_000_000, 100_000, 100_000),
         pause_ns: context.form.pick(200_000_000, 1_000_000_000, 1_000_000_000),
-        period_ns: context.form.pick(2_000_000_000, 10_000_000_000, 10_000_000_000),
+        period_ns: context
+            .form
+            .pick(2_000_000_000, 10_000_000_000, 10_000_000_000),
     }
 }
 
@@ -76,7 +81,11 @@ fn open_loop(context: &Context) -> Findings {
             ));
         }
         let median_ns = histogram.value_at_quantile(0.5);
-        checks.push(Check::below(format!("{name} p50"), stall.pause_ns / 10, median_ns));
+        checks.push(Check::below(
+            format!("{name} p50"),
+            stall.pause_ns / 10,
+            median_ns,
+        ));
     }
     let sent = played.outcome.count("/messages/sent")?;
     checks.push(Check::exact("messages sent", RATE * seconds, sent));
@@ -125,9 +134,18 @@ fn closed_loop(context: &Context) -> Findings {
             met,
         )
     });
-    let model = played.outcome.json.pointer("/loop").and_then(|value| value.as_str());
+    let model = played
+        .outcome
+        .json
+        .pointer("/loop")
+        .and_then(|value| value.as_str());
     let model = model.unwrap_or("");
-    checks.push(Check::word("loop model in the report", "closed", model, model == "closed"));
+    checks.push(Check::word(
+        "loop model in the report",
+        "closed",
+        model,
+        model == "closed",
+    ));
     checks.extend(played.accounts()?);
     Ok(checks)
 }
@@ -138,13 +156,17 @@ const FREEZE_AFTER: Duration = Duration::from_millis(1_500);
 fn generator(context: &Context) -> Findings {
     let seconds = context.form.pick(4, 10, 20);
     let base_ns = 4_000_000;
-    let frozen = Duration::from_millis(seconds * 100);
+    // A fifth of the time, so that the answers to what was sent in one go afterwards are few beside it.
+    let frozen = Duration::from_millis(seconds * 200);
     let server = Server::start(
         Dealer::new(vec![base_ns]),
         Entrance::Everybody,
         context.place,
     )?;
-    let line = format!("echo {} -c 10 -R {RATE} -d {seconds}s -w 0s", server.url(""));
+    let line = format!(
+        "echo {} -c 10 -R {RATE} -d {seconds}s -w 0s",
+        server.url("")
+    );
     let running = context.subject.start(&line)?;
     std::thread::sleep(FREEZE_AFTER);
     let begun = Instant::now();
@@ -174,13 +196,27 @@ fn generator(context: &Context) -> Findings {
         let theory_ns = stall.open_loop_quantile_ns(quantile);
         let name = |what: &str| format!("{what} p{}", quantile * 100.0);
         let at = |histogram: &hdrhistogram::Histogram<u64>| histogram.value_at_quantile(quantile);
-        checks.push(Check::time(name("response"), theory_ns, at(&response), TIMING_SHARE_MAX));
+        checks.push(Check::time(
+            name("response"),
+            theory_ns,
+            at(&response),
+            TIMING_SHARE_MAX,
+        ));
         let late_theory_ns = theory_ns - base_ns as f64;
-        checks.push(Check::time(name("late"), late_theory_ns, at(&late), TIMING_SHARE_MAX));
+        checks.push(Check::time(
+            name("late"),
+            late_theory_ns,
+            at(&late),
+            TIMING_SHARE_MAX,
+        ));
         checks.push(Check::below(name("service"), pause_ns / 5, at(&service)));
     }
     checks.extend(expect_verdict(&played.outcome, "INVALID", 4, "not on time"));
-    checks.push(Check::exact("messages sent", RATE * seconds, played.outcome.count("/messages/sent")?));
+    checks.push(Check::exact(
+        "messages sent",
+        RATE * seconds,
+        played.outcome.count("/messages/sent")?,
+    ));
     checks.extend(played.accounts()?);
     Ok(checks)
 }

@@ -154,7 +154,17 @@ mod tests {
             unsolicited,
             pings,
         } = saboteur.injected;
-        assert_eq!([dropped, duplicated, reordered, corrupted, unsolicited, pings], [5; 6]);
+        assert_eq!(
+            [
+                dropped,
+                duplicated,
+                reordered,
+                corrupted,
+                unsolicited,
+                pings
+            ],
+            [5; 6]
+        );
         let messages = said
             .iter()
             .filter(|(_, line)| matches!(line, Line::Message(..)))
@@ -180,6 +190,9 @@ mod tests {
         let mut saboteur = Saboteur::new(1_000, 10, 1, false);
         play(&mut saboteur, 1_000, 10);
         // The last 200 meet nothing, so the ping at 850 is left out.
-        assert_eq!((saboteur.injected.pings, saboteur.injected.unsolicited), (0, 1));
+        assert_eq!(
+            (saboteur.injected.pings, saboteur.injected.unsolicited),
+            (0, 1)
+        );
     }
 }

@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn copies_leave_one_after_the_other() {
-        assert_eq!(copies(0, 0), [(1_100, 1), (1_110, 2), (1_120, 3), (1_130, 4)]);
+        assert_eq!(
+            copies(0, 0),
+            [(1_100, 1), (1_110, 2), (1_120, 3), (1_130, 4)]
+        );
     }
 
     #[test]

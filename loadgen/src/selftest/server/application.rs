@@ -107,18 +107,18 @@ impl<S: Script> Stagehand<S> {
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     // Refused only behind our close frame, where a pong would be wrong.
-                    io.send(token, |out| drop(sender.pong(payload, None, out)));
+                    io.send(token, |out| sender.pong(payload, None, out).is_ok());
                 }
                 Ok(Some(Event::Pong(_))) => seen.pongs += 1,
                 Ok(Some(Event::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
-                    io.send(token, |out| drop(sender.close(code, "", None, out)));
+                    io.send(token, |out| sender.close(code, "", None, out).is_ok());
                     io.terminate(token);
                     return;
                 }
                 Err(error) => {
                     let code = Some(error.close_code());
-                    io.send(token, |out| drop(sender.close(code, "", None, out)));
+                    io.send(token, |out| sender.close(code, "", None, out).is_ok());
                     io.terminate(token);
                     return;
                 }
@@ -153,7 +153,9 @@ impl<S: Script> Stagehand<S> {
         };
         let sender = &mut seat.connection.sender;
         // A connection that is closing says nothing more.
-        io.send(token, |out| drop(write(sender, &cue.line, workspace, out)));
+        io.send(token, |out| {
+            write(sender, &cue.line, workspace, out).is_ok()
+        });
     }
 }
 
