@@ -333,7 +333,12 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_typed_in_again() {
-        for text in ["forever", "exp:30.00s", "uniform:10.00s:60.00s", "lognormal:30.00s:1.5"] {
+        for text in [
+            "forever",
+            "exp:30.00s",
+            "uniform:10.00s:60.00s",
+            "lognormal:30.00s:1.5",
+        ] {
             let lifetime = Lifetime::parse(text).expect("valid");
             assert_eq!(Lifetime::parse(&lifetime.to_string()), Ok(lifetime));
         }

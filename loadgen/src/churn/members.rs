@@ -342,11 +342,18 @@ mod tests {
         let mut members = members("forever", "expo:1s..30s,jitter=none");
         members.connected(0, token(1), 0, true);
         members.lost(0, 50, 60, true);
-        assert_eq!(members.take_due(60 + SECOND), Some(Due::Return(0, 60 + SECOND)));
+        assert_eq!(
+            members.take_due(60 + SECOND),
+            Some(Due::Return(0, 60 + SECOND))
+        );
         members.attempt_begins(0);
         members.attempt_failed(0, 60 + SECOND, 70 + SECOND, None, true);
         let again = 70 + 3 * SECOND;
-        assert_eq!(members.next_due_ns(), Some(again), "the second wait is twice as long");
+        assert_eq!(
+            members.next_due_ns(),
+            Some(again),
+            "the second wait is twice as long"
+        );
         assert_eq!(members.take_due(again), Some(Due::Return(0, again)));
         members.attempt_begins(0);
         members.connected(0, token(2), again + 20, true);
@@ -371,7 +378,11 @@ mod tests {
         let mut members = members("1s", "never");
         members.connected(0, token(1), 0, true);
         members.lost(0, 5, 5, true);
-        assert_eq!(members.next_due_ns(), None, "its departure is off the agenda");
+        assert_eq!(
+            members.next_due_ns(),
+            None,
+            "its departure is off the agenda"
+        );
         assert_eq!(members.gone(), 1);
     }
 

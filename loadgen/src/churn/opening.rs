@@ -41,7 +41,7 @@ struct Call {
 }
 
 /// Calls clients back from the data loop into tasks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Gate {
     calls: RefCell<VecDeque<Call>>,
     is_shut: Cell<bool>,

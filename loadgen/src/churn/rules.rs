@@ -268,18 +268,58 @@ mod tests {
     fn every_rule_has_its_weight_and_word() {
         type Change = fn(&mut ChurnEvidence);
         let cases: [(Change, Verdict, &str); 13] = [
-            (|it| it.figures.waiting = 2, Verdict::Invalid, "2 of 10 clients"),
-            (|it| it.figures.gone = 3, Verdict::Invalid, "3 of them for good"),
+            (
+                |it| it.figures.waiting = 2,
+                Verdict::Invalid,
+                "2 of 10 clients",
+            ),
+            (
+                |it| it.figures.gone = 3,
+                Verdict::Invalid,
+                "3 of them for good",
+            ),
             (|it| it.figures.lost = 4, Verdict::Suspect, "ended 4 of 30"),
-            (|it| it.figures.closed_by_server = 5, Verdict::Suspect, "5 with a close frame"),
-            (|it| it.figures.failed = 6, Verdict::Suspect, "6 of 30 attempts"),
-            (|it| it.figures.in_progress = 7, Verdict::Suspect, "7 attempts"),
-            (|it| it.figures.closings_completed = 1, Verdict::Suspect, "19 of 20 closing"),
-            (|it| it.figures.attempt_late_ns.p99 = 60_000_000, Verdict::Invalid, "late"),
+            (
+                |it| it.figures.closed_by_server = 5,
+                Verdict::Suspect,
+                "5 with a close frame",
+            ),
+            (
+                |it| it.figures.failed = 6,
+                Verdict::Suspect,
+                "6 of 30 attempts",
+            ),
+            (
+                |it| it.figures.in_progress = 7,
+                Verdict::Suspect,
+                "7 attempts",
+            ),
+            (
+                |it| it.figures.closings_completed = 1,
+                Verdict::Suspect,
+                "19 of 20 closing",
+            ),
+            (
+                |it| it.figures.attempt_late_ns.p99 = 60_000_000,
+                Verdict::Invalid,
+                "late",
+            ),
             (|it| it.corrupt = 1, Verdict::Invalid, "corrupt"),
-            (|it| it.received = 29, Verdict::Invalid, "sent 30 is not received 29"),
-            (|it| it.figures.attempts_add_up = false, Verdict::Invalid, "attempts 30"),
-            (|it| it.figures.connections_add_up = false, Verdict::Invalid, "opened 30"),
+            (
+                |it| it.received = 29,
+                Verdict::Invalid,
+                "sent 30 is not received 29",
+            ),
+            (
+                |it| it.figures.attempts_add_up = false,
+                Verdict::Invalid,
+                "attempts 30",
+            ),
+            (
+                |it| it.figures.connections_add_up = false,
+                Verdict::Invalid,
+                "opened 30",
+            ),
             (
                 |it| (it.sent, it.received) = (0, 0),
                 Verdict::Invalid,
@@ -289,7 +329,9 @@ mod tests {
         for (change, weight, word) in cases {
             let found = reasons(change);
             assert!(
-                found.iter().any(|(found, text)| *found == weight && text.contains(word)),
+                found
+                    .iter()
+                    .any(|(found, text)| *found == weight && text.contains(word)),
                 "{word}: {found:?}"
             );
         }

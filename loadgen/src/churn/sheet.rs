@@ -120,6 +120,16 @@ impl ChurnSheet {
         self.close.add(close);
     }
 
+    /// The histograms by the names that a report gives them.
+    pub fn histograms(&self) -> [(&'static str, &Latency); 4] {
+        [
+            ("recover", &self.recover),
+            ("recover_active", &self.recover_active),
+            ("attempt_late", &self.attempt_late),
+            ("close", &self.close),
+        ]
+    }
+
     /// Every attempt is open, failed, or still in progress.
     pub fn attempts_add_up(&self) -> bool {
         self.attempts == self.opened + self.failed + self.in_progress

@@ -162,7 +162,9 @@ impl Churner {
     }
 
     fn is_measured(&self, at_ns: u64) -> bool {
-        self.desk.window.is_some_and(|window| window.measures(at_ns))
+        self.desk
+            .window
+            .is_some_and(|window| window.measures(at_ns))
     }
 
     /// An attempt begins; returns the sixteen bytes for `Sec-WebSocket-Key`.
@@ -233,8 +235,13 @@ impl Churner {
     fn carry_on(&mut self, io: &mut Io) {
         match self.phase {
             Phase::Opening => {}
-            Phase::Running if self.is_deserted() => self.drain(io),
-            Phase::Running => self.set_next_alarm(io),
+            Phase::Running => {
+                if self.is_deserted() {
+                    self.drain(io);
+                } else {
+                    self.set_next_alarm(io);
+                }
+            }
             Phase::Draining => self.finish_when_drained(io),
             Phase::Closing => {
                 if self.seats.count() == 0 {
