@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -19,6 +20,7 @@ pub mod figures;
 pub mod gauges;
 pub mod hiccups;
 pub mod host;
+pub mod merge;
 pub mod model;
 pub mod opening;
 pub mod outstanding;
@@ -31,6 +33,7 @@ pub mod run;
 pub mod selftest;
 pub mod series;
 pub mod storm;
+pub mod svg;
 pub mod table;
 pub mod tally;
 pub mod target;
