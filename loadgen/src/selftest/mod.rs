@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn noise_is_named() {
         let text = remark(false, false, 3, &[time(false)], 8_000_000);
-        assert_eq!(text, "3 attempts, machine too noisy: hiccups of 8.0ms");
+        assert_eq!(text, "3 attempts, machine too noisy: hiccups of 8.00ms");
         assert_eq!(remark(false, false, 1, &[counter(false)], 8_000_000), "");
         assert_eq!(
             remark(true, false, 2, &[time(true)], 8_000_000),

@@ -113,7 +113,7 @@ fn whole_curve(delay: &Delay, histogram: &Histogram<u64>) -> Check {
         let up_to = seen as f64 / total;
         let least = delay.share_within(ns * (1.0 - TIMING_SHARE_MAX));
         let most = delay.share_within(ns * (1.0 + TIMING_SHARE_MAX));
-        distance = distance.max(below - most).max(least - up_to);
+        distance = distance.max(up_to - most).max(least - below);
     }
     let bound = dkw_bound(histogram.len(), DKW_ALPHA);
     Check::distance(

@@ -66,7 +66,7 @@ pub struct Context {
 pub type Findings = Result<Vec<Check>, String>;
 
 /// A case.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// Its name on the command line.
     pub name: &'static str,

@@ -73,6 +73,9 @@ fn throttled(context: &Context) -> Findings {
     server.stop()?;
     let outcome = outcome?;
     let mut checks = expect_verdict(&outcome, "INVALID", 4, "not on time");
+    // Seven tenths of the messages are due while it rests, and wait for up to all of the rest.
+    let late_ns = outcome.histogram("late")?.value_at_quantile(0.5);
+    checks.push(Check::above("late p50", LATE_MIN_NS, late_ns));
     let sent = outcome.count("/messages/sent")?;
     checks.push(Check::exact(
         "messages sent nevertheless",
