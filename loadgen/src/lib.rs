@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -17,6 +18,7 @@ pub mod establish;
 pub mod fanout;
 pub mod figures;
 pub mod gauges;
+pub mod hiccups;
 pub mod host;
 pub mod judge;
 pub mod merge;
@@ -30,6 +32,7 @@ pub mod quantity;
 pub mod report;
 pub mod run;
 pub mod search;
+pub mod selftest;
 pub mod series;
 pub mod statistics;
 pub mod storm;
