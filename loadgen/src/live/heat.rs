@@ -7,7 +7,7 @@
 use crate::tally::Latency;
 
 /// Steps of a column per factor of ten.
-const STEPS_PER_DECADE: usize = 16;
+const STEPS_PER_DECADE: usize = 32;
 /// The lowest latency that is told apart: a microsecond.
 const FLOOR_NS: f64 = 1e3;
 /// From a microsecond to 1,000 seconds.
@@ -78,9 +78,9 @@ pub enum Shade {
     Light,
     /// 1 % and more.
     Medium,
-    /// 10 % and more.
+    /// 5 % and more.
     Dark,
-    /// 40 % and more.
+    /// 20 % and more.
     Full,
 }
 
@@ -89,8 +89,8 @@ impl Shade {
     pub const LEGEND: [(Shade, &'static str); 5] = [
         (Shade::Trace, "<0.1%"),
         (Shade::Light, "<1%"),
-        (Shade::Medium, "<10%"),
-        (Shade::Dark, "<40%"),
+        (Shade::Medium, "<5%"),
+        (Shade::Dark, "<20%"),
         (Shade::Full, "more"),
     ];
 
@@ -101,8 +101,8 @@ impl Shade {
         match count as f64 / whole as f64 {
             share if share < 0.001 => Shade::Trace,
             share if share < 0.01 => Shade::Light,
-            share if share < 0.1 => Shade::Medium,
-            share if share < 0.4 => Shade::Dark,
+            share if share < 0.05 => Shade::Medium,
+            share if share < 0.2 => Shade::Dark,
             _ => Shade::Full,
         }
     }
@@ -130,25 +130,28 @@ pub struct Strip {
 }
 
 impl Strip {
-    /// Lays columns out on `rows` rows; the scale covers just what the columns hold.
-    pub fn lay_out<'a>(
-        columns: impl Iterator<Item = &'a Column> + Clone,
-        rows: usize,
-    ) -> Strip {
+    /// Lays columns out on at most `rows` rows; the scale covers just what the columns hold.
+    pub fn lay_out<'a>(columns: impl Iterator<Item = &'a Column> + Clone, rows: usize) -> Strip {
         let bounds = columns.clone().filter_map(Column::bounds);
-        let Some((first, last)) = bounds.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+        let Some((first, last)) =
+            bounds.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
         else {
             return Strip::default();
         };
         if rows == 0 {
             return Strip::default();
         }
+        // All rows are equally high, so that their shades can be compared; some may be spare.
         let steps_per_row = (last + 1 - first).div_ceil(rows);
+        let rows = (last + 1 - first).div_ceil(steps_per_row);
         let shades_of = |row: usize| {
             let begin = first + row * steps_per_row;
             let end = (begin + steps_per_row).min(STEPS);
             let shade = |column: &Column| {
-                let count = column.counts.get(begin..end).map_or(0, |part| part.iter().sum());
+                let count = column
+                    .counts
+                    .get(begin..end)
+                    .map_or(0, |part| part.iter().sum());
                 Shade::of(count, column.count)
             };
             columns.clone().map(shade).collect::<Vec<_>>()
@@ -158,6 +161,11 @@ impl Strip {
             steps_per_row,
             rows: (0..rows).map(shades_of).collect(),
         }
+    }
+
+    /// How many rows it has.
+    pub fn height(&self) -> usize {
+        self.rows.len()
     }
 
     /// The cells of a row, left to right; row 0 is the lowest.
@@ -187,7 +195,13 @@ mod tests {
 
     #[test]
     fn every_reply_is_in_one_cell() {
-        let values = [(1, 3), (900, 1), (60_000, 500), (2_000_000, 7), (u64::MAX, 2)];
+        let values = [
+            (1, 3),
+            (900, 1),
+            (60_000, 500),
+            (2_000_000, 7),
+            (u64::MAX, 2),
+        ];
         let column = column(&values);
         assert_eq!(column.count(), 513);
         assert_eq!(column.counts.iter().sum::<u64>(), 513);
@@ -200,11 +214,18 @@ mod tests {
         let stalled = column(&[(50_000, 9_999), (80_000_000, 1)]);
         let strip = Strip::lay_out([&usual, &stalled].into_iter(), 8);
         assert_eq!(strip.row(0), [Shade::Full, Shade::Full]);
-        assert_eq!(strip.row(7), [Shade::Empty, Shade::Trace]);
-        assert!(strip.rows[1..7].iter().flatten().all(|shade| *shade == Shade::Empty));
+        let top = strip.height() - 1;
+        assert!((6..8).contains(&top), "{strip:?}");
+        assert_eq!(strip.row(top), [Shade::Empty, Shade::Trace]);
+        assert!(
+            strip.rows[1..top]
+                .iter()
+                .flatten()
+                .all(|shade| *shade == Shade::Empty)
+        );
         let begin = strip.row_begin_ns(0).expect("a row");
         assert!((40_000..=50_000).contains(&begin), "{begin}");
-        let top = strip.row_begin_ns(7).expect("a row");
+        let top = strip.row_begin_ns(top).expect("a row");
         assert!((10_000_000..=80_000_000).contains(&top), "{top}");
         assert_eq!(strip.row_begin_ns(8), None);
     }
@@ -221,8 +242,17 @@ mod tests {
 
     #[test]
     fn shades_follow_shares_and_have_their_own_glyphs() {
-        let shares = [(0, 1000), (1, 10_000), (1, 1_000), (1, 100), (1, 10), (4, 10)];
-        let shades: Vec<Shade> = shares.map(|(count, whole)| Shade::of(count, whole)).to_vec();
+        let shares = [
+            (0, 1000),
+            (1, 10_000),
+            (1, 1_000),
+            (1, 100),
+            (1, 10),
+            (4, 10),
+        ];
+        let shades: Vec<Shade> = shares
+            .map(|(count, whole)| Shade::of(count, whole))
+            .to_vec();
         assert!(shades.is_sorted_by(|one, other| one < other), "{shades:?}");
         let mut glyphs: Vec<char> = shades.iter().map(|shade| shade.glyph()).collect();
         glyphs.dedup();

@@ -62,13 +62,25 @@ pub fn connections(view: &View) -> Row {
     let mut row = named("connections");
     match view.asked.mode {
         Mode::Storm => {
-            push(&mut row, format!("{} opened", format_count(reading.opened)), Tone::Strong);
-            push(&mut row, format!("up to {} at once", format_count(asked)), Tone::Plain);
+            push(
+                &mut row,
+                format!("{} opened", format_count(reading.opened)),
+                Tone::Strong,
+            );
+            push(
+                &mut row,
+                format!("up to {} at once", format_count(asked)),
+                Tone::Plain,
+            );
         }
         _ => {
             let open = format!("{} open", format_count(reading.open));
             push(&mut row, open, Tone::Strong);
-            push(&mut row, format!("{} asked for", format_count(asked)), Tone::Plain);
+            push(
+                &mut row,
+                format!("{} asked for", format_count(asked)),
+                Tone::Plain,
+            );
             // Before the load begins, those that are gone are still to come.
             let is_loaded = !matches!(view.phase, LivePhase::Opening | LivePhase::Subscribing);
             let gone = reading.opened.saturating_sub(reading.open);
@@ -77,8 +89,16 @@ pub fn connections(view: &View) -> Row {
             }
         }
     }
-    let tone = if reading.failed > 0 { Tone::Bad } else { Tone::Plain };
-    push(&mut row, format!("{} failed", format_count(reading.failed)), tone);
+    let tone = if reading.failed > 0 {
+        Tone::Bad
+    } else {
+        Tone::Plain
+    };
+    push(
+        &mut row,
+        format!("{} failed", format_count(reading.failed)),
+        tone,
+    );
     row
 }
 
@@ -90,8 +110,14 @@ pub fn messages(view: &View) -> Row {
     match view.asked.mode {
         Mode::Fanout if view.phase == LivePhase::Subscribing => {
             let mut row = named("subscribing");
-            let awaited = fanout.awaited.map_or_else(|| "some".to_owned(), format_count);
-            push(&mut row, format!("{awaited} not confirmed yet"), Tone::Plain);
+            let awaited = fanout
+                .awaited
+                .map_or_else(|| "some".to_owned(), format_count);
+            push(
+                &mut row,
+                format!("{awaited} not confirmed yet"),
+                Tone::Plain,
+            );
             row
         }
         Mode::Fanout => {
@@ -108,7 +134,11 @@ pub fn messages(view: &View) -> Row {
         }
         Mode::Idle => {
             let mut row = named("messages");
-            push(&mut row, "none are sent; pings are answered".to_owned(), Tone::Plain);
+            push(
+                &mut row,
+                "none are sent; pings are answered".to_owned(),
+                Tone::Plain,
+            );
             row
         }
         _ => {
@@ -134,18 +164,30 @@ pub fn rate(view: &View) -> Option<Row> {
         push(&mut row, "–".to_owned(), Tone::Plain);
         return Some(row);
     };
-    push(&mut row, format!("{} {unit}", per_second(done)), Tone::Strong);
+    push(
+        &mut row,
+        format!("{} {unit}", per_second(done)),
+        Tone::Strong,
+    );
     if let Some(target) = view.asked.rate {
         let is_loaded = matches!(view.phase, LivePhase::WarmUp | LivePhase::Measuring);
         let is_behind = is_loaded && done < 0.98 * target;
         let tone = if is_behind { Tone::Warn } else { Tone::Plain };
-        let mark = if is_behind { " !" } else { "" };
-        push(&mut row, format!("{} asked for{mark}", per_second(target)), tone);
+        let mark = if is_behind { ", behind" } else { "" };
+        push(
+            &mut row,
+            format!("{} asked for{mark}", per_second(target)),
+            tone,
+        );
     }
     if view.asked.mode == Mode::Fanout
         && let Some(delivered) = view.received_per_second
     {
-        push(&mut row, format!("{} delivered", per_second(delivered)), Tone::Plain);
+        push(
+            &mut row,
+            format!("{} delivered", per_second(delivered)),
+            Tone::Plain,
+        );
     }
     Some(row)
 }
@@ -159,16 +201,20 @@ pub fn generator(view: &View) -> Row {
     };
     if let Some(share) = last.generator_cpu_share {
         let (tone, mark) = match share {
-            share if share > GENERATOR_CPU.1 => (Tone::Bad, " !!"),
-            share if share > GENERATOR_CPU.0 => (Tone::Warn, " !"),
+            share if share > GENERATOR_CPU.1 => (Tone::Bad, ", too busy"),
+            share if share > GENERATOR_CPU.0 => (Tone::Warn, ", busy"),
             _ => (Tone::Plain, ""),
         };
-        push(&mut row, format!("busiest thread {}{mark}", percent(share)), tone);
+        push(&mut row, format!("cpu {}{mark}", percent(share)), tone);
     }
     if view.asked.rate.is_some() && last.is_measured {
         let median = last.response.p50;
         let is_late = last.late_p99_ns > LATE_NS.max(median / 10);
-        let (tone, mark) = if is_late { (Tone::Bad, " !!") } else { (Tone::Plain, "") };
+        let (tone, mark) = if is_late {
+            (Tone::Bad, ", too late")
+        } else {
+            (Tone::Plain, "")
+        };
         let late = format!("late sends p99 {}{mark}", format_ns(last.late_p99_ns));
         push(&mut row, late, tone);
     }
@@ -180,16 +226,24 @@ pub fn server(view: &View) -> Option<Row> {
     let last = view.last.as_ref()?;
     let mut row = named("server");
     if let Some(share) = last.server_busy_share {
-        push(&mut row, format!("busiest thread {}", percent(share)), Tone::Strong);
+        push(
+            &mut row,
+            format!("busiest thread {}", percent(share)),
+            Tone::Strong,
+        );
     }
     if let Some(cpus) = last.server_cpus_used {
         push(&mut row, format!("{cpus:.2} CPUs"), Tone::Plain);
     }
     if let Some(bytes) = last.server_rss_bytes {
-        push(&mut row, format!("{} resident", format_size(bytes)), Tone::Plain);
+        push(&mut row, format!("{} RSS", format_size(bytes)), Tone::Plain);
         let grown = bytes.saturating_sub(view.server_rss_first_bytes.unwrap_or(bytes));
         if grown > 0 && view.asked.mode == Mode::Idle {
-            push(&mut row, format!("{} more than at first", format_size(grown)), Tone::Plain);
+            push(
+                &mut row,
+                format!("{} more than at first", format_size(grown)),
+                Tone::Plain,
+            );
         }
     }
     (row.len() > 1).then_some(row)
@@ -246,7 +300,10 @@ fn table_row(name: &str, percentiles: Option<&Percentiles>, has_count: bool) -> 
         row.push((format!("{:>LATENCY_WIDTH$}", format_ns(ns)), tone));
     }
     if has_count {
-        row.push((format!("{:>COUNT_WIDTH$}", format_count(of.count)), Tone::Plain));
+        row.push((
+            format!("{:>COUNT_WIDTH$}", format_count(of.count)),
+            Tone::Plain,
+        ));
     }
     row
 }

@@ -13,7 +13,6 @@ use ratatui::widgets::{Sparkline, Widget};
 use super::heat::{Shade, Strip};
 use super::rows::{self, NAME_WIDTH, Row, Tone};
 use super::view::View;
-use crate::quantity::format_ns;
 use crate::watch::LivePhase;
 
 /// Whether colours are wanted. Without them everything is still told apart by words and glyphs.
@@ -46,8 +45,8 @@ impl Theme {
     fn shade(self, shade: Shade) -> Style {
         self.colored(match shade {
             Shade::Empty => return Style::new(),
-            Shade::Trace => Color::Red,
-            Shade::Light => Color::Blue,
+            Shade::Trace => Color::LightRed,
+            Shade::Light => Color::LightBlue,
             Shade::Medium => Color::Cyan,
             Shade::Dark => Color::Green,
             Shade::Full => Color::Yellow,
@@ -65,6 +64,8 @@ const STRIP_HEIGHT_MIN: u16 = 2;
 const STRIP_HEIGHT_MAX: u16 = 24;
 /// The widest cell of the strip, for short runs on wide terminals.
 const CELL_WIDTH_MAX: usize = 4;
+/// The legend in full words needs so much.
+const LEGEND_WIDTH: u16 = 76;
 /// From this height on groups of rows stand apart.
 const ROOMY_HEIGHT: u16 = 22;
 
@@ -143,9 +144,14 @@ fn head(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     .areas(area);
     let bold = theme.colored(Color::Cyan).add_modifier(Modifier::BOLD);
     let command = format!("{:<NAME_WIDTH$}", view.asked.mode.as_str());
-    let parts = [Span::styled(command, bold), Span::raw(view.asked.url.as_str())];
+    let parts = [
+        Span::styled(command, bold),
+        Span::raw(view.asked.url.as_str()),
+    ];
     Line::from_iter(parts).render(left, buffer);
-    Line::styled(phase, bold).right_aligned().render(right, buffer);
+    Line::styled(phase, bold)
+        .right_aligned()
+        .render(right, buffer);
 }
 
 /// A bar of the phase, and what is left of it in words.
@@ -167,7 +173,10 @@ fn progress(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     let style = theme.colored(Color::Cyan);
     let parts = [
         Span::styled("━".repeat(filled), style),
-        Span::styled("╌".repeat(usize::from(bar.width) - filled), theme.tone(Tone::Name)),
+        Span::styled(
+            "╌".repeat(usize::from(bar.width) - filled),
+            theme.tone(Tone::Name),
+        ),
     ];
     Line::from_iter(parts).render(bar, buffer);
     Line::raw(text).render(words, buffer);
@@ -197,7 +206,12 @@ fn rate(buffer: &mut Buffer, area: Rect, row: &Row, view: &View, theme: Theme) {
         ..area
     };
     let shown = view.rates.len().min(usize::from(width));
-    let rates: Vec<u64> = view.rates.iter().skip(view.rates.len() - shown).copied().collect();
+    let rates: Vec<u64> = view
+        .rates
+        .iter()
+        .skip(view.rates.len() - shown)
+        .copied()
+        .collect();
     let target = view.asked.rate.unwrap_or(0.0) as u64;
     let highest = rates.iter().copied().max().unwrap_or(0).max(target).max(1);
     Sparkline::default()
@@ -222,12 +236,14 @@ fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     let first = view.columns.len() - shown;
     let columns = view.columns.iter().skip(first).map(|column| &**column);
     let strip = Strip::lay_out(columns, usize::from(height));
+    // Never more than there is room for.
+    let height = height.min(u16::try_from(strip.height()).unwrap_or(height));
     for row in 0..height {
         // Row 0 of the strip is the lowest.
         let y = area.y + height - 1 - row;
         let begin_ns = strip.row_begin_ns(usize::from(row));
         if row % 2 == 0 || height <= 6 {
-            let label = begin_ns.map_or_else(String::new, format_ns);
+            let label = begin_ns.map_or_else(String::new, round_latency);
             let label = format!("{label:>width$} ", width = usize::from(SCALE_WIDTH) - 1);
             buffer.set_string(area.x, y, label, theme.tone(Tone::Name));
         }
@@ -244,10 +260,17 @@ fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
         width: cells,
         height: 1,
     };
-    time_axis(buffer, axis, view.seconds_dropped + first, shown, cell_width, theme);
+    time_axis(
+        buffer,
+        axis,
+        view.seconds_dropped + first,
+        shown,
+        cell_width,
+        theme,
+    );
 }
 
-/// Seconds since the load began, where there is room for a number.
+/// Seconds since the load began: the first that is shown, and then every tenth.
 fn time_axis(
     buffer: &mut Buffer,
     area: Rect,
@@ -257,21 +280,52 @@ fn time_axis(
     theme: Theme,
 ) {
     const EVERY: usize = 10;
-    for second in (first..first + shown).filter(|second| second.is_multiple_of(EVERY)) {
+    let mut free_from = 0;
+    for second in first..first + shown {
         let label = format!("{second}s");
         let x = (second - first) * cell_width;
-        if x + label.len() <= usize::from(area.width) {
-            buffer.set_string(area.x + x as u16, area.y, label, theme.tone(Tone::Name));
+        let is_wanted = second == first || second.is_multiple_of(EVERY);
+        if is_wanted && x >= free_from && x + label.len() <= usize::from(area.width) {
+            buffer.set_string(area.x + x as u16, area.y, &label, theme.tone(Tone::Name));
+            free_from = x + label.len() + 1;
         }
+    }
+}
+
+/// Two digits say enough on an axis.
+fn round_latency(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format_axis(ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => format_axis(ns as f64 / 1e6, "ms"),
+        _ => format_axis(ns as f64 / 1e9, "s"),
+    }
+}
+
+fn format_axis(value: f64, unit: &str) -> String {
+    match value {
+        value if value < 9.95 => format!("{value:.1}{unit}"),
+        value if value < 99.5 => format!("{value:.0}{unit}"),
+        value => format!("{:.0}{unit}", (value / 10.0).round() * 10.0),
     }
 }
 
 /// The keys, and what the shades mean.
 fn foot(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
+    let is_roomy = area.width >= LEGEND_WIDTH;
     let mut spans = vec![Span::styled("q", theme.tone(Tone::Strong))];
-    spans.push(Span::styled(" end now, with a report", theme.tone(Tone::Name)));
+    let words = if is_roomy {
+        " end with a report"
+    } else {
+        " end"
+    };
+    spans.push(Span::styled(words, theme.tone(Tone::Name)));
     if !view.columns.is_empty() {
-        spans.push(Span::styled("    of a second's values:", theme.tone(Tone::Name)));
+        let words = if is_roomy {
+            "   share of a second:"
+        } else {
+            "  "
+        };
+        spans.push(Span::styled(words, theme.tone(Tone::Name)));
         for (shade, share) in Shade::LEGEND {
             spans.push(Span::raw(" "));
             spans.push(Span::styled(shade.glyph().to_string(), theme.shade(shade)));

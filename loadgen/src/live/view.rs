@@ -166,9 +166,8 @@ impl Follower {
         if elapsed < RATE_OVER {
             return;
         }
-        let per_second = |now: u64, before: u64| {
-            Some(now.saturating_sub(before) as f64 / elapsed.as_secs_f64())
-        };
+        let per_second =
+            |now: u64, before: u64| Some(now.saturating_sub(before) as f64 / elapsed.as_secs_f64());
         self.sent_per_second = per_second(reading.sent, before.sent);
         self.received_per_second = per_second(reading.received, before.received);
         self.rate_from = Some((now, reading));
@@ -182,14 +181,24 @@ impl Follower {
         };
         // A text that does not decode would be a fault of this program; the strip shows a gap.
         let latency = Latency::decode(&second.response_histogram).unwrap_or_default();
-        let (rates, columns) = (Arc::make_mut(&mut self.rates), Arc::make_mut(&mut self.columns));
+        let (rates, columns) = (
+            Arc::make_mut(&mut self.rates),
+            Arc::make_mut(&mut self.columns),
+        );
+        if rates.len() >= SECONDS_KEPT {
+            rates.pop_front();
+        }
         if columns.len() >= SECONDS_KEPT {
             columns.pop_front();
-            rates.pop_front();
             self.seconds_dropped += 1;
         }
         rates.push_back(per_second(done));
-        columns.push_back(Arc::new(Column::of(&latency)));
+        if columns.is_empty() && (!second.is_measured || latency.count() == 0) {
+            // The warm-up is not measured: the strip begins where there is something to see.
+            self.seconds_dropped += 1;
+        } else {
+            columns.push_back(Arc::new(Column::of(&latency)));
+        }
         self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
         self.last = Some(Arc::new(second.clone()));
     }
