@@ -3,7 +3,7 @@
 //! The one path from a configuration to an exit code: run, judge, write. Commands that make
 //! several runs use its parts.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,11 +11,10 @@ use crate::commands::{Failure, repeat, signals};
 use crate::config::{Config, Output};
 use crate::judge::live::{AbortWatch, Fired};
 use crate::judge::{self, junit};
+use crate::live;
 use crate::model::Report;
-use crate::progress::Progress;
 use crate::report;
 use crate::run::{self, Hooks};
-use crate::watch::Watch;
 
 /// Runs `config`, prints and writes the reports, and returns the exit code.
 ///
@@ -34,7 +33,7 @@ pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report
     judge::check(&config).map_err(Failure::usage)?;
     let settings = config.judge.clone();
     let fired = Fired::default();
-    let mut watches = watches(&config);
+    let mut watches = live::watches(&config).map_err(Failure::run)?;
     if !settings.abort_on.is_empty() {
         let abort = AbortWatch::new(settings.abort_on.clone(), Arc::clone(&fired));
         watches.push(Box::new(abort));
@@ -46,12 +45,6 @@ pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report
     let mut report = run::run(config, hooks).map_err(Failure::run)?;
     judge::apply(&mut report, &settings, fired.get());
     Ok(report)
-}
-
-/// Who looks at a run while it lasts.
-fn watches(config: &Config) -> Vec<Box<dyn Watch>> {
-    let is_shown = !config.outputs.is_quiet && std::io::stderr().is_terminal();
-    vec![Box::new(Progress::new(is_shown))]
 }
 
 /// The report on the terminal and in every file that was asked for.
