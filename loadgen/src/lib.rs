@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catchup;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod fanout;
 pub mod figures;
 pub mod gauges;
 pub mod host;
+pub mod messages;
 pub mod model;
 pub mod opening;
 pub mod outstanding;
@@ -23,12 +25,15 @@ pub mod payload;
 pub mod plan;
 pub mod progress;
 pub mod quantity;
+pub mod rate;
 pub mod report;
 pub mod run;
+pub mod sizes;
 pub mod storm;
 pub mod table;
 pub mod tally;
 pub mod target;
 pub mod template;
+pub mod tokens;
 pub mod verdict;
 pub mod worker;
