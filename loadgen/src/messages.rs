@@ -8,6 +8,7 @@ use std::hash::Hasher;
 
 use fanwire_protocol::{Message, MessageKind};
 
+use crate::config::Config;
 use crate::outstanding::Outstanding;
 use crate::payload::{Codec, Identified, Verify};
 use crate::sizes::Sizes;
@@ -72,15 +73,14 @@ fn contains(payload: &[u8], text: &[u8]) -> bool {
     text.is_empty() || payload.windows(text.len()).any(|window| window == text)
 }
 
-/// What the command line says of messages.
-#[derive(Clone, Debug)]
+/// What the command line says of messages, but for what every command knows: their size, kind and
+/// how replies are checked.
+#[derive(Clone, Debug, Default)]
 pub struct MessageSettings {
-    /// Text or binary.
-    pub kind: MessageKind,
-    /// What is in them.
-    pub content: Content,
-    /// How much of a reply is checked.
-    pub verify: Verify,
+    /// `-m`: what is in them.
+    pub given: Option<Template>,
+    /// Sizes other than one for all.
+    pub sizes: Option<Sizes>,
     /// Messages are cut into frames of at most this many payload bytes.
     pub fragment_size_bytes: Option<usize>,
     /// Masking keys.
@@ -89,51 +89,48 @@ pub struct MessageSettings {
     pub first_messages: Vec<Template>,
     /// Which received messages are replies.
     pub filter: Filter,
-    /// What `{token}` stands for.
-    pub tokens: Tokens,
-}
-
-impl Default for MessageSettings {
-    fn default() -> Self {
-        MessageSettings {
-            kind: MessageKind::Binary,
-            content: Content::Generated(Sizes::Fixed(64)),
-            verify: Verify::Full,
-            fragment_size_bytes: None,
-            masking: Masking::Fresh,
-            first_messages: Vec::new(),
-            filter: Filter::default(),
-            tokens: Tokens::default(),
-        }
-    }
 }
 
 impl MessageSettings {
     /// Whether replies are matched in the order of sending, because they do not say what they are.
-    pub fn is_matched_in_order(&self) -> bool {
-        match self.content {
-            Content::Generated(_) => matches!(self.verify, Verify::None | Verify::Length),
-            Content::Given(_) => true,
-        }
+    pub fn is_matched_in_order(&self, verify: Verify) -> bool {
+        self.given.is_some() || matches!(verify, Verify::None | Verify::Length)
     }
+}
 
-    /// The mean payload of a message, in bytes.
-    pub fn mean_size_bytes(&self) -> f64 {
-        match &self.content {
-            Content::Generated(sizes) => sizes.mean(),
-            Content::Given(template) => {
-                let mut payload = Vec::new();
-                let values = Values {
-                    connection: 0,
-                    sequence: 0,
-                    now_ns: 0,
-                    token: self.tokens.of(0),
-                    topic: "",
-                    random: &mut fastrand::Rng::with_seed(0),
-                };
-                template.render(values, &mut payload);
-                payload.len() as f64
-            }
+/// What the messages of a run are made of.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Text or binary.
+    pub kind: MessageKind,
+    /// What is in them.
+    pub content: Content,
+    /// How much of a reply is checked.
+    pub verify: Verify,
+    /// Which received messages are replies.
+    pub filter: Filter,
+    /// What `{token}` stands for.
+    pub tokens: Tokens,
+    /// Decides generated payloads, and is the same for all threads.
+    pub seed: u64,
+}
+
+impl Recipe {
+    /// What a configuration asks for.
+    pub fn of(config: &Config) -> Recipe {
+        let message = &config.message;
+        let sizes = || message.sizes.clone();
+        let content = match &message.given {
+            Some(template) => Content::Given(template.clone()),
+            None => Content::Generated(sizes().unwrap_or(Sizes::Fixed(config.message_size))),
+        };
+        Recipe {
+            kind: config.kind,
+            content,
+            verify: config.verify,
+            filter: message.filter.clone(),
+            tokens: config.tokens.clone(),
+            seed: config.seed,
         }
     }
 }
@@ -162,22 +159,21 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// `seed` decides generated payloads and is the same for all threads; `own_seed` decides
-    /// `{rand:N}` and must differ between them. `unix_offset_ns` is what the clock of the run lacks
+    /// `own_seed` decides `{rand:N}` and must differ between threads. `unix_offset_ns` is what the clock of the run lacks
     /// to Unix time, which `{now_ns}` and `{now_ms}` show.
-    pub fn new(
-        settings: &MessageSettings,
-        seed: u64,
-        own_seed: u64,
-        unix_offset_ns: u64,
-    ) -> Messages {
-        let (kind, verify) = (settings.kind, settings.verify);
-        let source = match &settings.content {
-            Content::Generated(sizes) => {
-                Source::Generated(Codec::with_sizes(kind, sizes.clone(), seed))
-            }
+    pub fn new(recipe: Recipe, own_seed: u64, unix_offset_ns: u64) -> Messages {
+        let Recipe {
+            kind,
+            content,
+            verify,
+            filter,
+            tokens,
+            seed,
+        } = recipe;
+        let source = match content {
+            Content::Generated(sizes) => Source::Generated(Codec::with_sizes(kind, sizes, seed)),
             Content::Given(template) => Source::Given {
-                template: template.clone(),
+                template,
                 constant_check: None,
                 longest: 0,
             },
@@ -186,8 +182,8 @@ impl Messages {
             source,
             kind,
             verify,
-            filter: settings.filter.clone(),
-            tokens: settings.tokens.clone(),
+            filter,
+            tokens,
             random: fastrand::Rng::with_seed(own_seed),
             unix_offset_ns,
         };
@@ -381,13 +377,15 @@ mod tests {
     };
 
     fn messages(text: &str, verify: Verify) -> Messages {
-        let settings = MessageSettings {
+        let recipe = Recipe {
             kind: MessageKind::Text,
             content: Content::Given(Template::parse(text).expect(text)),
             verify,
-            ..MessageSettings::default()
+            filter: Filter::default(),
+            tokens: Tokens::default(),
+            seed: 1,
         };
-        Messages::new(&settings, 1, 2, 1_000)
+        Messages::new(recipe, 2, 1_000)
     }
 
     /// Books three messages and returns them.
@@ -410,6 +408,7 @@ mod tests {
         let message = Message {
             kind: MessageKind::Text,
             payload,
+            compressed: false,
         };
         messages.identify(4, &message, outstanding)
     }

@@ -5,15 +5,23 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Mode};
+use crate::environment::Environment;
 use crate::fanout::figures::{Fanout, deliveries, figures};
 use crate::fanout::rules::FanoutEvidence;
-use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, Server, Settings};
+use crate::figures::{
+    Connections, Generator, Latencies, Messages, Percentiles, Server, Settings, Word,
+};
 use crate::host::{CpuUse, Memory, ThreadTime};
+use crate::messages::Masking;
 use crate::payload::Verify;
-use crate::plan::Window;
+use crate::plan::{Arrival, Window};
+use crate::quantity::format_count;
+use crate::rate::describe_stages;
+use crate::series::Second;
+use crate::sizes::Sizes;
 use crate::tally::{Latency, Sheet, Tally};
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
@@ -46,13 +54,17 @@ pub struct Measured {
     pub notes: Vec<String>,
     /// The window, once it was announced; shorter than asked when interrupted.
     pub window: Option<Window>,
+    /// Second by second.
+    pub series: Vec<Second>,
+    /// Host and command line.
+    pub environment: Environment,
 }
 
 /// A judged run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: Word,
     /// The verdict.
     pub verdict: Verdict,
     /// Why it is not VALID.
@@ -60,10 +72,10 @@ pub struct Report {
     /// Remarks that do not touch the verdict.
     pub notes: Vec<String>,
     /// The command.
-    pub mode: &'static str,
+    pub mode: Word,
     /// `open`, `closed` or `none`.
     #[serde(rename = "loop")]
-    pub loop_model: &'static str,
+    pub loop_model: Word,
     /// The URL.
     pub url: String,
     /// Measured seconds.
@@ -104,6 +116,47 @@ pub struct Report {
     pub interrupted: bool,
     /// Exit code of the program.
     pub exit_code: u8,
+    /// Second by second, warm-up included.
+    #[serde(default)]
+    pub series: Vec<Second>,
+    /// Whole histograms in nanoseconds by name, as base64 of HdrHistogram's V2 encoding with
+    /// deflate: what percentiles beyond the printed ones, and merging, are read from.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, String>,
+    /// Thresholds and whether they were met.
+    #[serde(default)]
+    pub thresholds: Vec<ThresholdResult>,
+    /// Of a scenario: the loads it consists of. This report is then their sum.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+    /// Host and command line.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// One load of a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name in the scenario file.
+    pub name: String,
+    /// The stage it belongs to; empty when the scenario has none.
+    pub stage: String,
+    /// What it measured.
+    pub report: Report,
+}
+
+/// A threshold after the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdResult {
+    /// As it was written.
+    pub expression: String,
+    /// The value it was held against, in the unit of the metric (ns, 1/s, shares); `None` when
+    /// the run did not measure it.
+    pub measured: Option<f64>,
+    /// Whether it was met. One that was not measured is not met.
+    pub is_met: bool,
+    /// The measured value as a person reads it.
+    pub text: String,
 }
 
 impl Report {
@@ -121,9 +174,10 @@ impl Report {
         };
         let response = measured.sheet.response();
         let evidence = evidence(config, measured, per_second, &response, fanout.as_ref());
+        let histograms = histograms(measured, &response, fanout.as_ref());
         let judgement = judge(&evidence);
         Report {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             verdict: judgement.verdict,
             verdict_reasons: judgement
                 .reasons
@@ -131,12 +185,13 @@ impl Report {
                 .map(|(_, text)| text)
                 .collect(),
             notes: notes(config, measured),
-            mode: config.mode.as_str(),
+            mode: config.mode.as_str().into(),
             loop_model: match (config.mode, config.is_open_loop()) {
                 (Mode::Idle, _) => "none",
                 (_, true) => "open",
                 (_, false) => "closed",
-            },
+            }
+            .into(),
             url: config.target.url.clone(),
             duration_s: seconds,
             warmup_s: config.warmup_ns as f64 / 1e9,
@@ -146,7 +201,7 @@ impl Report {
             limiter: judgement.limiter,
             messages: messages(measured, fanout.as_ref()),
             latency_ns: latencies(config, measured, &response, fanout.as_ref()),
-            connections: connections(tally),
+            connections: connections(config, tally),
             errors: tally
                 .failures
                 .iter()
@@ -164,8 +219,38 @@ impl Report {
             fanout,
             interrupted: measured.is_interrupted,
             exit_code: exit_code(&evidence, judgement.verdict),
+            series: measured.series.clone(),
+            histograms,
+            thresholds: Vec::new(),
+            parts: Vec::new(),
+            environment: measured.environment.clone(),
         }
     }
+}
+
+/// The histograms that hold a value.
+fn histograms(
+    measured: &Measured,
+    response: &Latency,
+    fanout: Option<&Fanout>,
+) -> BTreeMap<String, String> {
+    let sheet = &measured.sheet;
+    let mut named = vec![
+        ("response", response),
+        ("service", &sheet.service),
+        ("late", &sheet.late),
+        ("connect", &sheet.connect),
+        ("upgrade", &sheet.upgrade),
+        ("first_message", &sheet.first_message),
+    ];
+    if let Some(fanout) = fanout {
+        named.extend(fanout.message.histograms());
+    }
+    named
+        .into_iter()
+        .filter(|(_, latency)| latency.count() > 0)
+        .map(|(name, latency)| (name.to_owned(), latency.encode()))
+        .collect()
 }
 
 fn latencies(
@@ -194,7 +279,7 @@ fn latencies(
     }
 }
 
-fn connections(tally: &Tally) -> Connections {
+fn connections(config: &Config, tally: &Tally) -> Connections {
     Connections {
         asked: tally.asked,
         open: tally.open,
@@ -203,6 +288,8 @@ fn connections(tally: &Tally) -> Connections {
         alive: tally.alive,
         stalled: tally.stalled,
         pings_answered: tally.pings,
+        fairness: tally.fairness.index().filter(|_| config.mode == Mode::Echo),
+        deflate_agreed: tally.deflate.clone(),
     }
 }
 
@@ -236,7 +323,7 @@ fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
         ..FanoutEvidence::default()
     };
     for class in &fanout.classes {
-        match class.class {
+        match class.class.as_ref() {
             "slow" | "stalled" => evidence.lagging.add(&class.ledger),
             _ => evidence.healthy.add(&class.ledger),
         }
@@ -257,7 +344,7 @@ fn evidence(
         let lagging = fanout
             .classes
             .iter()
-            .filter(|class| matches!(class.class, "slow" | "stalled"));
+            .filter(|class| matches!(class.class.as_ref(), "slow" | "stalled"));
         lagging.map(|class| class.ended).sum()
     });
     let halves = &measured.sheet.response_halves;
@@ -281,12 +368,13 @@ fn evidence(
         lost: tally.lost,
         in_flight: tally.in_flight,
         unsent: tally.unsent,
+        dropped: tally.dropped,
         duplicates: tally.duplicates,
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
         drain_ns: config.drain_ms * 1_000_000,
-        target_per_second: config.rate,
+        target_per_second: due_per_second(config, measured),
         achieved_per_second: per_second,
         generator_cpu_share: largest_share(measured, |time| time.run_ns),
         generator_wait_share: largest_share(measured, |time| time.wait_ns),
@@ -310,6 +398,19 @@ fn evidence(
     }
 }
 
+/// The rate that was to be sent. Chance decides how many messages random arrivals bring, so there it
+/// is the rate of those that were due, and not the one asked for.
+fn due_per_second(config: &Config, measured: &Measured) -> Option<f64> {
+    let rate = config.rate?;
+    let is_random = config.mode == Mode::Echo && config.pace.arrival == Arrival::Poisson;
+    let seconds = measured.measured_ns as f64 / 1e9;
+    Some(if is_random && seconds > 0.0 {
+        measured.sheet.tally.due_measured as f64 / seconds
+    } else {
+        rate
+    })
+}
+
 /// Of a fan-out: copies, with messages only in `sent`.
 fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
     let ledger = &fanout.ledger;
@@ -323,6 +424,8 @@ fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
         reordered: ledger.reordered,
         corrupt: ledger.torn,
         unsolicited: ledger.foreign + ledger.strangers,
+        dropped: measured.sheet.tally.dropped,
+        ignored: measured.sheet.tally.ignored,
         adds_up: ledger.adds_up,
         payload_bytes_received: fanout.payload_bytes,
     }
@@ -343,6 +446,8 @@ fn messages(measured: &Measured, fanout: Option<&Fanout>) -> Messages {
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
+        dropped: tally.dropped,
+        ignored: tally.ignored,
         adds_up: tally.identity_holds(),
         payload_bytes_received: tally.payload_bytes_received,
     }
@@ -406,26 +511,37 @@ fn settings(config: &Config) -> Settings {
         message_kind: match config.kind {
             MessageKind::Text => "text",
             MessageKind::Binary => "binary",
-        },
+        }
+        .into(),
         rate_per_second: config.rate,
         in_flight: config.in_flight,
         cpus: config.cpus.clone(),
         sources: config.sources.len(),
-        verify: match config.verify {
-            Verify::None => "none",
-            Verify::Length => "len",
-            Verify::Full => "full",
-        },
+        verify: config.verify.as_str().into(),
         spin: config.spin,
         backend: format!("{:?}", config.backend).to_ascii_lowercase(),
-        deflate_offered: config.deflate,
+        deflate_offered: config.deflate.is_some(),
         connect_rate_per_second: config.connect_rate,
         connect_timeout_ms: config.connect_timeout_ms,
         drain_ms: config.drain_ms,
         seed: config.seed,
         address: config.address.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         is_loopback: config.address.ip().is_loopback(),
+        message_sizes: match &config.message.given {
+            Some(_) => "given".into(),
+            None => config
+                .message
+                .sizes
+                .as_ref()
+                .map_or_else(String::new, Sizes::describe),
+        },
+        arrival: config.pace.arrival.describe(),
+        catch_up: config.pace.catch_up.describe(),
+        stages: describe_stages(&config.pace.stages),
+        messages_max: config.pace.messages_max,
+        fragment_size_bytes: config.message.fragment_size_bytes,
+        masking: config.message.masking.as_str().into(),
     }
 }
 
@@ -438,11 +554,46 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
                 .into(),
         );
     }
-    if matches!(config.mode, Mode::Echo | Mode::Storm) && config.verify != Verify::Full {
-        notes.push("replies were not checked byte by byte (--verify)".into());
+    if matches!(config.mode, Mode::Echo | Mode::Storm) {
+        message_notes(config, &measured.sheet.tally, &mut notes);
     }
     if config.server_pid.is_some() && measured.server_cpu.is_none() && config.mode != Mode::Idle {
         notes.push("the server's CPU time could not be read: gone, or not ours to read".into());
     }
     notes
+}
+
+/// Remarks on how replies were recognised, and on what is unusual about the frames.
+fn message_notes(config: &Config, tally: &Tally, notes: &mut Vec<String>) {
+    let message = &config.message;
+    if matches!(config.verify, Verify::None | Verify::Length) {
+        notes.push("replies were not checked byte by byte (--verify)".into());
+    }
+    if message.is_matched_in_order(config.verify) {
+        notes.push(
+            "replies were matched in order of sending, as they do not say which message they answer"
+                .into(),
+        );
+    }
+    if tally.ignored > 0 {
+        notes.push(format!(
+            "{} received messages were no replies (--first-message, --ignore, --reply-contains)",
+            format_count(tally.ignored)
+        ));
+    }
+    match message.masking {
+        Masking::Fresh => {}
+        Masking::Fixed => notes.push(
+            "all frames of a thread had the same masking key, which RFC 6455 5.3 forbids (--mask)"
+                .into(),
+        ),
+        Masking::Zero => notes.push(
+            "the masking key was zero, which RFC 6455 5.3 forbids and which spares the server the \
+             unmasking (--mask)"
+                .into(),
+        ),
+    }
+    if message.fragment_size_bytes.is_some() && config.deflate.is_some() {
+        notes.push("messages in several fragments were not compressed (--fragment)".into());
+    }
 }

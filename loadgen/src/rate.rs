@@ -41,6 +41,18 @@ pub fn parse_stages(text: &str) -> Result<Vec<Stage>, String> {
     Ok(stages)
 }
 
+/// Stages as they can be typed in again.
+pub fn describe_stages(stages: &[Stage]) -> String {
+    let stages: Vec<String> = stages
+        .iter()
+        .map(|stage| {
+            let seconds = stage.length_ns as f64 / 1e9;
+            format!("{seconds}s:{}", stage.target_per_second)
+        })
+        .collect();
+    stages.join(",")
+}
+
 fn parse_stage(text: &str) -> Result<Stage, String> {
     let Some((length, target)) = text.split_once(':') else {
         return Err(format!(
@@ -196,6 +208,8 @@ mod tests {
                 (length_ns, target_per_second)
             );
         }
+        assert_eq!(describe_stages(&stages), "30s:10000,120s:50000,0s:0");
+        assert_eq!(parse_stages(&describe_stages(&stages)), Ok(stages));
         for wrong in ["", "30s", "30s:x", "x:5", "0s:5", "30s:5,", "1h:2g"] {
             assert!(parse_stages(wrong).is_err(), "{wrong:?} must be refused");
         }

@@ -123,6 +123,17 @@ impl Sizes {
         }
     }
 
+    /// As `--size` takes them; of a file only that there was one.
+    pub fn describe(&self) -> String {
+        match self {
+            Sizes::Fixed(size) => size.to_string(),
+            Sizes::Uniform { min, max } => format!("uniform:{min}:{max}"),
+            Sizes::LogNormal { median, sigma, max } => format!("lognormal:{median}:{sigma}:{max}"),
+            Sizes::Pareto { min, alpha, max } => format!("pareto:{min}:{alpha}:{max}"),
+            Sizes::Listed(sizes) => format!("file of {} sizes", sizes.len()),
+        }
+    }
+
     /// The largest that can occur.
     pub fn max(&self) -> usize {
         match self {

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fanwire_protocol::DeflateParameters;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use crate::fanout::sheet::FanoutSheet;
 
@@ -64,6 +68,50 @@ impl Latency {
     /// The largest value, 0 when nothing was counted.
     pub fn max(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::max)
+    }
+
+    /// The histogram itself, once it holds a value.
+    pub fn histogram(&self) -> Option<&Histogram<u64>> {
+        self.0.as_ref()
+    }
+
+    /// HdrHistogram's V2 encoding with deflate as base64; empty when nothing was counted.
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        let is_written = self.0.as_ref().is_some_and(|histogram| {
+            // Writing to memory does not fail, and the counts of a run fit the encoding.
+            V2DeflateSerializer::new()
+                .serialize(histogram, &mut bytes)
+                .is_ok()
+        });
+        if is_written {
+            STANDARD.encode(bytes)
+        } else {
+            String::new()
+        }
+    }
+
+    /// Reads what [`Latency::encode`] wrote.
+    ///
+    /// # Errors
+    /// A sentence about text that is not such a histogram.
+    pub fn decode(text: &str) -> Result<Latency, String> {
+        if text.is_empty() {
+            return Ok(Latency::default());
+        }
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|error| format!("a histogram is not base64: {error}"))?;
+        let theirs: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| format!("a histogram cannot be read: {error:?}"))?;
+        // Brought into our own bounds, so that it adds up with any other.
+        let mut latency = Latency(empty_histogram());
+        if let Some(mine) = &mut latency.0 {
+            mine.add(&theirs)
+                .map_err(|error| format!("a histogram has other bounds: {error:?}"))?;
+        }
+        Ok(latency)
     }
 
     /// The arithmetic mean, 0 when nothing was counted.
@@ -127,6 +175,8 @@ pub struct Tally {
     pub received_measured: u64,
     /// Messages handed to sockets inside the measured window.
     pub sent_measured: u64,
+    /// Messages that an open loop had to send inside the measured window.
+    pub due_measured: u64,
     /// Messages that were due but could not be sent: connection gone or `in_flight_max` reached.
     pub unsent: u64,
     /// Those of `unsent` that were overdue and given up (`--catchup none`).
@@ -195,6 +245,25 @@ impl Tally {
         }
     }
 
+    /// Counts what a connection agreed on permessage-deflate.
+    pub fn count_deflate(&mut self, agreed: Option<&DeflateParameters>) {
+        let text = agreed.map_or_else(
+            || "none".to_owned(),
+            |agreed| {
+                let takeover = |is_refused: bool| if is_refused { "no " } else { "" };
+                format!(
+                    "server window {} bits, {}context takeover; client window {} bits, {}context \
+                     takeover",
+                    agreed.server_max_window_bits,
+                    takeover(agreed.server_no_context_takeover),
+                    agreed.client_max_window_bits,
+                    takeover(agreed.client_no_context_takeover),
+                )
+            },
+        );
+        *self.deflate.entry(text).or_default() += 1;
+    }
+
     /// `sent = received + lost + in flight`, each side counted on its own.
     pub fn identity_holds(&self) -> bool {
         self.sent == self.received + self.lost + self.in_flight
@@ -209,6 +278,7 @@ impl Tally {
             in_flight,
             received_measured,
             sent_measured,
+            due_measured,
             unsent,
             dropped,
             ignored,
@@ -237,6 +307,7 @@ impl Tally {
         self.in_flight += in_flight;
         self.received_measured += received_measured;
         self.sent_measured += sent_measured;
+        self.due_measured += due_measured;
         self.unsent += unsent;
         self.dropped += dropped;
         self.ignored += ignored;
@@ -271,6 +342,15 @@ impl Tally {
     }
 }
 
+/// What was timed since the thread was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    /// As `Sheet::response_halves`.
+    pub response: Latency,
+    /// As `Sheet::late`.
+    pub late: Latency,
+}
+
 /// Everything one thread brings home.
 #[derive(Clone, Debug, Default)]
 pub struct Sheet {
@@ -282,17 +362,42 @@ pub struct Sheet {
     pub service: Latency,
     /// How late messages were handed to their sockets.
     pub late: Latency,
+    /// The same as `response_halves` and `late` since the last [`Sheet::pulse`].
+    pub interval: Interval,
     /// TCP connect.
     pub connect: Latency,
     /// Opening handshake: request written to response complete.
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
     pub first_message: Latency,
+    /// When the last message was answered of a run that ends by their number.
+    pub ended_ns: Option<u64>,
     /// What only a fan-out counts.
     pub fanout: Option<Box<FanoutSheet>>,
 }
 
 impl Sheet {
+    /// Counts the response to a measured message of the first (0) or second (1) half.
+    #[inline]
+    pub fn record_response(&mut self, half: usize, ns: u64) {
+        if let Some(latency) = self.response_halves.get_mut(half) {
+            latency.record(ns);
+            self.interval.response.record(ns);
+        }
+    }
+
+    /// Counts how late a measured message was sent.
+    #[inline]
+    pub fn record_late(&mut self, ns: u64) {
+        self.late.record(ns);
+        self.interval.late.record(ns);
+    }
+
+    /// What was timed since the last call.
+    pub fn take_interval(&mut self) -> Interval {
+        std::mem::take(&mut self.interval)
+    }
+
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
@@ -304,6 +409,7 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
             (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
@@ -369,6 +475,19 @@ mod tests {
         assert_eq!(of(&[1, 3]), Some(0.8));
         assert_eq!(of(&[0, 0]), None);
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn encoded_and_read_back() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut latency = Latency::default();
+        for _ in 0..1_000 {
+            latency.record(random.u64(1..90_000_000_000));
+        }
+        let read = Latency::decode(&latency.encode()).expect("our own encoding");
+        assert_eq!(read.histogram(), latency.histogram());
+        assert_eq!(Latency::decode("").expect("nothing").count(), 0);
+        assert!(Latency::decode("!").is_err() && Latency::decode("AAAA").is_err());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! Owns the rules and their thresholds. It prints nothing and measures nothing, so that every rule
 //! has a test with plain numbers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
 use crate::fanout::rules::{self, FanoutEvidence};
 use crate::quantity::{format_count, format_ns};
 
 /// The first word of every report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     /// Nothing speaks against the numbers.
@@ -33,7 +33,7 @@ impl Verdict {
 }
 
 /// What kept the rate from being higher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Limiter {
     /// The server's busiest thread had no time left.
@@ -92,6 +92,8 @@ pub struct Evidence {
     pub in_flight: u64,
     /// Due but not sent.
     pub unsent: u64,
+    /// Those of `unsent` that were overdue and given up.
+    pub dropped: u64,
     /// Repeated replies.
     pub duplicates: u64,
     /// Replies out of order.
@@ -269,7 +271,12 @@ fn integrity_rules(evidence: &Evidence, reasons: &mut Reasons) {
     );
     count(
         Verdict::Invalid,
-        evidence.unsent,
+        evidence.dropped,
+        "messages were overdue and given up, as --catchup says".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.unsent.saturating_sub(evidence.dropped),
         if evidence.mode == Mode::Storm {
             "connections were due but no establisher was free; allow more at once (-c)".into()
         } else {
