@@ -9,6 +9,7 @@ use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
 use crate::catchup::CatchUp;
+use crate::churn;
 use crate::cli::judge::JudgeSettings;
 use crate::cli::output::OutputSettings;
 use crate::cli::tls::TlsSettings;
@@ -31,6 +32,8 @@ pub enum Mode {
     Storm,
     /// Publishers and subscribers.
     Fanout,
+    /// Clients that come and go.
+    Churn,
 }
 
 impl Mode {
@@ -41,6 +44,7 @@ impl Mode {
             Mode::Idle => "idle",
             Mode::Storm => "storm",
             Mode::Fanout => "fanout",
+            Mode::Churn => "churn",
         }
     }
 }
@@ -132,6 +136,8 @@ pub struct Config {
     pub message: MessageSettings,
     /// Fan-out: what only it is told.
     pub fanout: Option<Arc<Options>>,
+    /// Churn: what only it is told.
+    pub churn: Option<churn::options::Options>,
 }
 
 /// How the rate changes and in what rhythm messages follow each other.

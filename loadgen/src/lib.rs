@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catchup;
+pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -20,6 +21,7 @@ pub mod figures;
 pub mod gauges;
 pub mod greetings;
 pub mod host;
+pub mod merge;
 pub mod messages;
 pub mod model;
 pub mod opening;
@@ -34,6 +36,7 @@ pub mod run;
 pub mod series;
 pub mod sizes;
 pub mod storm;
+pub mod svg;
 pub mod table;
 pub mod tally;
 pub mod target;

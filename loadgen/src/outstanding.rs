@@ -41,9 +41,9 @@ pub struct Remainder {
 #[derive(Debug, Default)]
 pub struct Outstanding {
     entries: VecDeque<Stamps>,
-    /// One for every entry, where messages cannot be written a second time for comparison; else
-    /// empty.
-    checks: VecDeque<u64>,
+    /// One for every entry, where messages cannot be written a second time for comparison. In a
+    /// box, as most connections have none.
+    checks: Option<Box<VecDeque<u64>>>,
     /// Sequence of the first entry.
     base: u64,
     /// Highest answered sequence plus one; 0 when nothing was answered yet.
@@ -77,13 +77,14 @@ impl Outstanding {
     /// Books a message and what its reply will be compared with. All messages of a connection are
     /// booked this way, or none.
     pub fn push_checked(&mut self, stamps: Stamps, check: u64) {
-        self.checks.push_back(check);
+        self.checks.get_or_insert_default().push_back(check);
         self.push(stamps);
     }
 
     /// What the reply to this message is to be compared with.
     pub fn check(&self, sequence: u64) -> Option<u64> {
-        self.checks.get(self.index(sequence)?).copied()
+        let index = self.index(sequence)?;
+        self.checks.as_ref()?.get(index).copied()
     }
 
     /// Whether this sequence awaits its reply.
@@ -170,7 +171,9 @@ impl Outstanding {
 
     fn drop_first(&mut self) {
         self.entries.pop_front();
-        self.checks.pop_front();
+        if let Some(checks) = &mut self.checks {
+            checks.pop_front();
+        }
         self.base += 1;
     }
 }

@@ -11,6 +11,7 @@ use fanwire_protocol::DeflateParameters;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
+use crate::churn::sheet::ChurnSheet;
 use crate::fanout::sheet::FanoutSheet;
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
@@ -374,6 +375,8 @@ pub struct Sheet {
     pub ended_ns: Option<u64>,
     /// What only a fan-out counts.
     pub fanout: Option<Box<FanoutSheet>>,
+    /// What only a churn counts.
+    pub churn: Option<Box<ChurnSheet>>,
 }
 
 impl Sheet {
@@ -411,6 +414,11 @@ impl Sheet {
         self.first_message.add(&other.first_message);
         self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
+            (Some(mine), Some(theirs)) => mine.add(theirs),
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
+        }
+        match (&mut self.churn, &other.churn) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
             (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
             (_, None) => {}

@@ -175,7 +175,7 @@ impl Worker {
                 self.schedule = Some(Schedule::of(&plan, window.start_ns, thread, config.threads));
             }
             (Mode::Echo, None) => self.awaits_start = true,
-            (Mode::Idle | Mode::Storm | Mode::Fanout, _) => {}
+            (Mode::Idle | Mode::Storm | Mode::Fanout | Mode::Churn, _) => {}
         }
         self.set_next_alarm(io);
     }

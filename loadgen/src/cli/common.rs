@@ -275,6 +275,7 @@ impl CommonArguments {
             pace: PaceSettings::default(),
             message: MessageSettings::default(),
             fanout: None,
+            churn: None,
             target,
         })
     }
