@@ -37,13 +37,19 @@ pub struct Remainder {
     pub waiting: u64,
 }
 
+/// What replies are compared with, in the order of sending.
+#[derive(Debug, Default)]
+struct Checks {
+    oldest_first: VecDeque<u64>,
+}
+
 /// The unanswered messages of one connection, oldest first.
 #[derive(Debug, Default)]
 pub struct Outstanding {
     entries: VecDeque<Stamps>,
     /// One for every entry, where messages cannot be written a second time for comparison. In a
     /// box, as most connections have none.
-    checks: Option<Box<VecDeque<u64>>>,
+    checks: Option<Box<Checks>>,
     /// Sequence of the first entry.
     base: u64,
     /// Highest answered sequence plus one; 0 when nothing was answered yet.
@@ -77,14 +83,17 @@ impl Outstanding {
     /// Books a message and what its reply will be compared with. All messages of a connection are
     /// booked this way, or none.
     pub fn push_checked(&mut self, stamps: Stamps, check: u64) {
-        self.checks.get_or_insert_default().push_back(check);
+        self.checks
+            .get_or_insert_default()
+            .oldest_first
+            .push_back(check);
         self.push(stamps);
     }
 
     /// What the reply to this message is to be compared with.
     pub fn check(&self, sequence: u64) -> Option<u64> {
         let index = self.index(sequence)?;
-        self.checks.as_ref()?.get(index).copied()
+        self.checks.as_ref()?.oldest_first.get(index).copied()
     }
 
     /// Whether this sequence awaits its reply.
@@ -172,7 +181,7 @@ impl Outstanding {
     fn drop_first(&mut self) {
         self.entries.pop_front();
         if let Some(checks) = &mut self.checks {
-            checks.pop_front();
+            checks.oldest_first.pop_front();
         }
         self.base += 1;
     }
