@@ -546,15 +546,29 @@ impl Run {
         }
     }
 
+    /// Waits for the sheet of one more thread; whoever watches sees the wait.
+    fn await_sheet(&mut self, deadline: Instant) -> Option<Sheet> {
+        let look = Duration::from_millis(LOOK_MS);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.sheets.recv_timeout(left.min(look)) {
+                Ok(sheet) => return Some(sheet),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {
+                    self.show(LivePhase::Draining, 0);
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Takes the sheets of all threads and lets the threads end.
     fn collect(&mut self) -> Result<(), String> {
         let patience = Duration::from_millis(self.config.drain_ms + PATIENCE_MS);
         let deadline = Instant::now() + patience;
         for _ in 0..self.crew.len() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let sheet = self.sheets.recv_timeout(left).map_err(
-                |_| "a thread of the generator ended without a result; please report this",
-            )?;
+            let sheet = self
+                .await_sheet(deadline)
+                .ok_or("a thread of the generator ended without a result; please report this")?;
             self.measured.sheet.add(&sheet);
         }
         while let Ok(pulse) = self.pulses.try_recv() {
