@@ -29,6 +29,7 @@ pub mod progress;
 pub mod quantity;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod series;
 pub mod storm;
 pub mod svg;
