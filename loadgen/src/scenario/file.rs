@@ -235,7 +235,9 @@ impl Reader<'_> {
     }
 
     fn parameters(&self, value: &Value<'_>, parameters: &mut Parameters) -> Result<(), String> {
-        for (key, value) in self.table(value)? {
+        let mut entries: Vec<_> = self.table(value)?.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
             let name = key.get_ref().as_ref();
             if !is_name(name) || name == URL {
                 let sentence = format!(

@@ -3,13 +3,11 @@
 //! Substitution happens in values after the file has been read, never in the file's text: a
 //! parameter can be no more than a value, whatever characters it has. `$${` is a literal `${`.
 
-use std::collections::BTreeMap;
-
 use crate::scenario::source::suggestion;
 
-/// Parameters by name.
+/// Parameters with their names, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parameters(BTreeMap<String, String>);
+pub struct Parameters(Vec<(String, String)>);
 
 /// Whether a parameter may be called so: letters, digits, `-` and `_`.
 pub fn is_name(text: &str) -> bool {
@@ -22,17 +20,26 @@ pub fn is_name(text: &str) -> bool {
 impl Parameters {
     /// Gives a parameter its value.
     pub fn set(&mut self, name: &str, value: String) {
-        self.0.insert(name.to_owned(), value);
+        match self.find(name) {
+            Some(known) => *known = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    fn find(&mut self, name: &str) -> Option<&mut String> {
+        let entry = self.0.iter_mut().find(|(known, _)| known == name);
+        entry.map(|(_, value)| value)
     }
 
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        let entry = self.0.iter().find(|(known, _)| known == name);
+        entry.map(|(_, value)| value.as_str())
     }
 
     /// All names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// Takes `NAME=VALUE` of the command line.
@@ -45,7 +52,7 @@ impl Parameters {
                 "--set {assignment}: write --set NAME=VALUE, for example --set connections=500"
             ));
         };
-        match self.0.get_mut(name.trim()) {
+        match self.find(name.trim()) {
             Some(known) => {
                 value.trim().clone_into(known);
                 Ok(())

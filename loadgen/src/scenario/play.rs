@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::commands::{Failure, INTERRUPTED, OK, load};
+use crate::commands::{Failure, INTERRUPTED, RUN_ERROR, load};
 use crate::merge::combine;
 use crate::model::{Part, Report};
 use crate::scenario::plan::{Plan, PlannedLoad, Stage};
@@ -135,7 +135,7 @@ pub fn combined(plan: &Plan, parts: Vec<Part>) -> Result<Report, Failure> {
             .push(format!("{skipped} loads did not begin before the end"));
     }
     whole.notes.extend(plan.notes.iter().cloned());
-    let is_unfit = parts.iter().any(|part| part.report.exit_code != OK);
+    let is_unfit = parts.iter().any(|part| part.report.exit_code == RUN_ERROR);
     if let Some(needs) = plan.needs.as_ref().filter(|_| is_unfit) {
         whole
             .notes
