@@ -272,8 +272,8 @@ impl Catalogue {
     fn check_defaults(&self, scenario: &ScenarioText) -> Result<(), String> {
         let unknown = scenario.defaults.iter().find(|option| {
             let name = &option.name.text;
-            let is_known = |kind: &&str| self.option(kind, name).is_some();
-            self.is_of_run(name) || !KINDS.iter().any(|kind| is_known(&kind))
+            let is_known = |kind: &str| self.option(kind, name).is_some();
+            self.is_of_run(name) || !KINDS.iter().any(|kind| is_known(kind))
         });
         unknown.map_or(Ok(()), |option| {
             let all = self.kinds.values().flatten();

@@ -84,7 +84,10 @@ mod tests {
             let plan = plan(preset, &[]);
             assert_eq!(plan.name, preset.name);
             assert!(!plan.description.is_empty() && plan.needs.is_some());
-            assert!(preset.text.starts_with("# "), "it begins with what it is for");
+            assert!(
+                preset.text.starts_with("# "),
+                "it begins with what it is for"
+            );
         }
     }
 
@@ -118,14 +121,27 @@ mod tests {
                 (config.connections, config.message_size, config.duration_ns)
             })
             .collect();
-        let wanted = [(100, 20), (10, 1_024), (10, 16_384), (200, 16_384), (500, 16_384)];
-        assert_eq!(cases, wanted.map(|(count, size)| (count, size, 4_000_000_000)));
+        let wanted = [
+            (100, 20),
+            (10, 1_024),
+            (10, 16_384),
+            (200, 16_384),
+            (500, 16_384),
+        ];
+        assert_eq!(
+            cases,
+            wanted.map(|(count, size)| (count, size, 4_000_000_000))
+        );
     }
 
     #[test]
     fn a_preset_that_is_not_there() {
         let error = find("market").expect_err("there is none");
         assert!(error.contains("uws"), "{error}");
-        assert!(find("chatt").expect_err("none").contains("did you mean 'chat'"));
+        assert!(
+            find("chatt")
+                .expect_err("none")
+                .contains("did you mean 'chat'")
+        );
     }
 }
