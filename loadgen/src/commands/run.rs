@@ -77,6 +77,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         return print(presets::find(name).map_err(Failure::usage)?.text);
     }
     let (source, url) = source(&arguments)?;
+    let outputs = arguments.output.into_settings().map_err(Failure::usage)?;
     let scenario = ScenarioText::parse(source).map_err(Failure::usage)?;
     let overrides = Overrides {
         url,
@@ -85,20 +86,19 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         server_pid: arguments.server_pid,
         seed: arguments.seed,
         thresholds: Vec::new(),
+        is_quiet: outputs.is_quiet,
     };
     let plan = Plan::new(scenario, &overrides).map_err(Failure::usage)?;
     if arguments.dry_run {
         return print(&describe(&plan));
     }
-    let outputs = arguments.output.into_settings().map_err(Failure::usage)?;
-    let is_quiet = outputs.is_quiet;
     let first = plan.loads().next().map(|load| load.config.clone());
     let Some(first) = first else {
         return Err(Failure::usage("the scenario has no load"));
     };
     let is_interrupted = signals::install()?;
     let say = |line: &str| {
-        if !is_quiet {
+        if !overrides.is_quiet {
             eprintln!("{}: {line}", plan.name);
         }
     };

@@ -21,8 +21,8 @@ use crate::target::Target;
 
 /// Commands that a load may be.
 const KINDS: [&str; 5] = ["echo", "fanout", "churn", "storm", "idle"];
-/// Of the options that judge, those that a load may have; the others are `run`'s.
-const JUDGING: [&str; 2] = ["threshold", "abort-on"];
+/// Of the options that judge or write, those that a load may have; the others are `run`'s.
+const OF_LOADS: [&str; 3] = ["threshold", "abort-on", "prom"];
 
 /// What the command line of `run` says about all loads.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,8 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// Further thresholds.
     pub thresholds: Vec<String>,
+    /// Nothing is shown while loads last.
+    pub is_quiet: bool,
 }
 
 /// A load that is ready to run.
@@ -159,6 +161,10 @@ impl Plan {
             for load in &mut stage.loads {
                 let config = &mut load.config;
                 config.server_pid = config.server_pid.or(overrides.server_pid);
+                config.outputs.is_quiet = overrides.is_quiet;
+                // Several live views would fight for one terminal.
+                config.outputs.has_view = false;
+                config.outputs.label = Some(load.name.clone());
                 if cpus.is_empty() || !config.cpus.is_empty() {
                     continue;
                 }
@@ -258,7 +264,7 @@ impl Catalogue {
             .into_iter()
             .chain(judging)
             .flat_map(|known| known.names)
-            .filter(|name| !JUDGING.contains(&name.as_str()))
+            .filter(|name| !OF_LOADS.contains(&name.as_str()))
             .collect();
         Catalogue { kinds, of_run }
     }
@@ -606,7 +612,7 @@ R = 3
             cpus: vec![3, 5],
             server_pid: Some(42),
             seed: Some(9),
-            thresholds: Vec::new(),
+            ..Overrides::default()
         };
         let plan = plan_with(&two(), &overrides).expect("valid");
         let loads: Vec<&PlannedLoad> = plan.loads().collect();
