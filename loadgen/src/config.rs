@@ -10,6 +10,7 @@ use fanwire_reactor::BackendChoice;
 use crate::fanout::options::Options;
 use crate::payload::Verify;
 use crate::target::Target;
+use crate::tls::TlsClient;
 
 /// Which job a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,10 @@ pub struct Config {
     pub seed: u64,
     /// Text or binary messages.
     pub kind: MessageKind,
+    /// `wss://`: trust, names and our own certificate.
+    pub tls: Option<TlsClient>,
+    /// Ports of the server beside the URL's, used in turn.
+    pub further_ports: Vec<u16>,
     /// Further header fields of the opening handshake.
     pub headers: Vec<(String, String)>,
     /// Subprotocols to offer, in order of preference.

@@ -6,7 +6,7 @@ use std::io;
 
 use fanwire_reactor::establish::Stream;
 
-use crate::link::{Link, LinkMemory, LinkState};
+use crate::link::{Link, LinkState, ReadMemory, WriteMemory};
 use crate::tls::TlsClient;
 
 /// Bytes asked for at once: a whole record of TLS, or a large part of a response.
@@ -42,7 +42,8 @@ pub struct Line {
     pub stream: Stream,
     /// TLS or nothing.
     pub link: Link,
-    memory: LinkMemory,
+    reading: ReadMemory,
+    writing: WriteMemory,
     wire: Vec<u8>,
     has_ended: bool,
 }
@@ -53,7 +54,8 @@ impl Line {
         Line {
             stream,
             link: Link::plain(),
-            memory: LinkMemory::default(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
             wire: Vec::new(),
             has_ended: false,
         }
@@ -98,7 +100,7 @@ impl Line {
         }
         let mut wire = std::mem::take(&mut self.wire);
         wire.clear();
-        self.link.write(&mut wire, &mut self.memory, |out| {
+        self.link.write(&mut wire, &mut self.writing, |out| {
             out.extend_from_slice(&plain);
         });
         let (sent, wire) = self.stream.send_all(wire).await;
@@ -137,7 +139,7 @@ impl Line {
 
     /// Decrypts what lies in `wire` and sends what TLS answers.
     async fn take(&mut self, plain: &mut Vec<u8>) -> Result<(), LineError> {
-        let heard = self.link.read(&mut self.wire, &mut self.memory);
+        let heard = self.link.read(&mut self.wire, &mut self.reading);
         plain.extend_from_slice(heard.plain);
         let (replies, state) = (heard.replies.to_vec(), heard.state);
         self.wire.clear();

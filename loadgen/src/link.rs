@@ -10,19 +10,22 @@ use crate::tls::{Session, SessionMemory, TlsClient, Writing, explain};
 #[derive(Debug, Default)]
 pub struct Link(Option<Box<Session>>);
 
-/// Memory that the links of a thread use in turn; empty as long as there is no TLS.
+/// Memory that the links of a thread read with, in turn; empty as long as there is no TLS.
 #[derive(Debug, Default)]
-pub struct LinkMemory {
+pub struct ReadMemory {
     session: SessionMemory,
     /// Decrypted bytes of the read in progress.
     received: Vec<u8>,
-    /// Plain bytes of the write in progress.
-    written: Vec<u8>,
     /// What TLS itself has to say.
     replies: Vec<u8>,
 }
 
+/// Memory that the links of a thread write with, in turn; empty as long as there is no TLS.
+#[derive(Debug, Default)]
+pub struct WriteMemory(Vec<u8>);
+
 /// What a read found out.
+#[derive(Debug)]
 pub struct Heard<'a> {
     /// Plain bytes.
     pub plain: &'a mut [u8],
@@ -41,6 +44,17 @@ pub enum LinkState {
     Finished,
     /// Broken, with a sentence about why. The plain bytes before it are good.
     Failed(String),
+}
+
+impl<'a> Heard<'a> {
+    /// Bytes that were plain from the beginning.
+    pub fn plain(bytes: &'a mut [u8]) -> Heard<'a> {
+        Heard {
+            plain: bytes,
+            replies: &[],
+            state: LinkState::Open,
+        }
+    }
 }
 
 impl Link {
@@ -90,13 +104,9 @@ impl Link {
 
     /// Takes received wire bytes.
     #[inline]
-    pub fn read<'a>(&mut self, wire: &'a mut [u8], memory: &'a mut LinkMemory) -> Heard<'a> {
+    pub fn read<'a>(&mut self, wire: &'a mut [u8], memory: &'a mut ReadMemory) -> Heard<'a> {
         match &mut self.0 {
-            None => Heard {
-                plain: wire,
-                replies: &[],
-                state: LinkState::Open,
-            },
+            None => Heard::plain(wire),
             Some(session) => decrypt(session, wire, memory),
         }
     }
@@ -106,15 +116,15 @@ impl Link {
     pub fn write<R>(
         &mut self,
         out: &mut Vec<u8>,
-        memory: &mut LinkMemory,
+        memory: &mut WriteMemory,
         write: impl FnOnce(&mut Vec<u8>) -> R,
     ) -> R {
         match &mut self.0 {
             None => write(out),
             Some(session) => {
-                memory.written.clear();
-                let result = write(&mut memory.written);
-                session.encrypt(&memory.written, out);
+                memory.0.clear();
+                let result = write(&mut memory.0);
+                session.encrypt(&memory.0, out);
                 result
             }
         }
@@ -132,13 +142,12 @@ impl Link {
 fn decrypt<'a>(
     session: &mut Session,
     wire: &mut [u8],
-    memory: &'a mut LinkMemory,
+    memory: &'a mut ReadMemory,
 ) -> Heard<'a> {
-    let LinkMemory {
+    let ReadMemory {
         session: parts,
         received,
         replies,
-        ..
     } = memory;
     received.clear();
     replies.clear();

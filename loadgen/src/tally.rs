@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::establish::Opened;
 use crate::fanout::sheet::FanoutSheet;
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
@@ -234,6 +235,10 @@ pub struct Sheet {
     pub late: Latency,
     /// TCP connect.
     pub connect: Latency,
+    /// TLS handshake of `wss://`.
+    pub tls: Latency,
+    /// Versions and cipher suites of TLS, with the number of handshakes that agreed on them.
+    pub tls_agreed: BTreeMap<String, u64>,
     /// Opening handshake: request written to response complete.
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
@@ -243,9 +248,25 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// Counts the phases of an opening.
+    pub fn count_opening(&mut self, opened: &Opened) {
+        self.connect.record(opened.connect_ns);
+        self.upgrade.record(opened.upgrade_ns);
+        if let Some(tls_ns) = opened.tls_ns {
+            self.tls.record(tls_ns);
+        }
+        if let Some(agreed) = opened.line.link.agreed() {
+            *self.tls_agreed.entry(agreed).or_default() += 1;
+        }
+    }
+
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
+        self.tls.add(&other.tls);
+        for (agreed, count) in &other.tls_agreed {
+            *self.tls_agreed.entry(agreed.clone()).or_default() += count;
+        }
         for (mine, theirs) in self.response_halves.iter_mut().zip(&other.response_halves) {
             mine.add(theirs);
         }

@@ -12,11 +12,14 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use fanwire_protocol::{DeflateParameters, Workspace, WorkspaceLimits};
+use fanwire_reactor::establish::Stream;
 use fanwire_reactor::{Application, Cause, Io, Token};
 
 use crate::client::{Client, Desk, Standing};
 use crate::config::{Config, Mode};
+use crate::establish::Opened;
 use crate::gauges::Gauges;
+use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
 use crate::opening::Opens;
 use crate::outstanding::Stamps;
 use crate::payload::Codec;
@@ -42,10 +45,25 @@ pub enum Command {
 pub struct Upgraded {
     /// Its number in the whole run.
     pub number: u32,
+    /// TLS or nothing.
+    pub link: Link,
     /// What was agreed on compression.
     pub deflate: Option<DeflateParameters>,
-    /// Bytes that came with the response head.
+    /// Plain bytes that came with the response head.
     pub first_bytes: Vec<u8>,
+}
+
+impl Upgraded {
+    /// An opened connection as it goes to the data loop: its socket, and what belongs to it.
+    pub fn new(number: u32, opened: Opened) -> (Stream, Upgraded) {
+        let upgraded = Upgraded {
+            number,
+            link: opened.line.link,
+            deflate: opened.deflate,
+            first_bytes: opened.first_bytes,
+        };
+        (opened.line.stream, upgraded)
+    }
 }
 
 /// Messages sent before arrivals get their turn again, when the schedule is behind.
@@ -72,6 +90,7 @@ enum Phase {
 #[derive(Debug)]
 struct Seat {
     client: Client,
+    link: Link,
     /// Place in the order of sending.
     position: u32,
     /// Why it ends has been counted.
@@ -95,6 +114,8 @@ pub struct Worker {
     phase: Phase,
     /// Pongs and close frames of the call in progress.
     scratch: Vec<u8>,
+    reading: ReadMemory,
+    writing: WriteMemory,
     gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
     results: Sender<Sheet>,
@@ -122,6 +143,8 @@ impl Worker {
             awaits_start: false,
             phase: Phase::Opening,
             scratch: Vec::new(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
             gauges,
             results,
             awaiting_adoptions: None,
@@ -179,16 +202,20 @@ impl Worker {
             seats,
             desk,
             workspace,
+            writing,
             ..
         } = self;
         let Some(seat) = seats.get_mut(token) else {
             desk.sheet.tally.unsent += u64::from(count);
             return;
         };
+        let Seat { client, link, .. } = seat;
         let written = io.send(token, |out| {
-            for _ in 0..count {
-                seat.client.send_message(desk, workspace, stamps, out);
-            }
+            link.write(out, writing, |out| {
+                for _ in 0..count {
+                    client.send_message(desk, workspace, stamps, out);
+                }
+            });
         });
         if written.is_none() {
             desk.sheet.tally.unsent += u64::from(count);
@@ -291,10 +318,18 @@ impl Worker {
         }
         // The main thread may have given up waiting; then nobody wants the sheet.
         let _ = self.results.send(std::mem::take(&mut self.desk.sheet));
-        let Worker { seats, desk, .. } = self;
+        let Worker {
+            seats,
+            desk,
+            writing,
+            ..
+        } = self;
         for (token, seat) in seats.iter_mut() {
             seat.is_explained = true;
-            io.send(token, |out| seat.client.close(desk, out));
+            let Seat { client, link, .. } = seat;
+            io.send(token, |out| {
+                link.write(out, writing, |out| client.close(desk, out));
+            });
         }
         io.set_alarm(0);
         io.set_alarm(io.read_clock_ns() + CLOSING_NS);
@@ -321,13 +356,16 @@ impl Worker {
         }
     }
 
-    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+    /// Takes bytes from the socket, or such as were decrypted already.
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let now_ns = io.read_clock_ns();
         let Worker {
             seats,
             desk,
             workspace,
             scratch,
+            reading,
+            writing,
             gauges,
             ..
         } = self;
@@ -335,9 +373,26 @@ impl Worker {
             return;
         };
         scratch.clear();
-        let received = seat.client.receive(desk, workspace, bytes, now_ns, scratch);
+        let heard = if is_plain {
+            Heard::plain(bytes)
+        } else {
+            seat.link.read(bytes, reading)
+        };
+        if !heard.replies.is_empty() {
+            io.send(token, |out| out.extend_from_slice(heard.replies));
+        }
+        let received = seat
+            .client
+            .receive(desk, workspace, heard.plain, now_ns, scratch);
         if !scratch.is_empty() {
-            io.send(token, |out| out.extend_from_slice(scratch));
+            let link = &mut seat.link;
+            io.send(token, |out| {
+                link.write(out, writing, |out| out.extend_from_slice(scratch));
+            });
+        }
+        if received.standing != Standing::Open || heard.state != LinkState::Open {
+            let link = &mut seat.link;
+            io.send(token, |out| link.finish(out));
         }
         match received.standing {
             Standing::Open => {}
@@ -362,6 +417,11 @@ impl Worker {
                 io.terminate(token);
             }
         }
+        if heard.state != LinkState::Open {
+            let state = heard.state;
+            self.end_link(io, token, state);
+            return;
+        }
         let is_closed_loop = self.schedule.is_none() && self.phase == Phase::Running;
         if received.answered > 0 && is_closed_loop && received.standing == Standing::Open {
             // The reply's time is the next message's time: one clock read per completion.
@@ -372,6 +432,18 @@ impl Worker {
             self.send(io, token, received.answered, stamps);
         }
         self.finish_when_drained(io);
+    }
+
+    /// TLS has failed or was ended by the server, which is an end of the connection.
+    fn end_link(&mut self, io: &mut Io, token: Token, state: LinkState) {
+        if let LinkState::Failed(sentence) = state
+            && let Some(seat) = self.seats.get_mut(token)
+            && !std::mem::replace(&mut seat.is_explained, true)
+        {
+            self.gauges.count_failure();
+            self.desk.sheet.tally.fail("tls_failed", || sentence);
+        }
+        io.terminate(token);
     }
 }
 
@@ -407,10 +479,12 @@ impl Application for Worker {
     fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
         let Upgraded {
             number,
+            link,
             deflate,
             mut first_bytes,
         } = adopted;
         let seat = Seat {
+            link,
             client: Client::new(&self.desk, number, deflate),
             position: self.positions.len() as u32,
             is_explained: false,
@@ -418,13 +492,13 @@ impl Application for Worker {
         self.positions.push(Some(token));
         self.seats.insert(token, seat);
         if !first_bytes.is_empty() {
-            self.handle_received(io, token, &mut first_bytes);
+            self.handle_received(io, token, &mut first_bytes, true);
         }
         self.check_adoptions();
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
-        self.handle_received(io, token, bytes);
+        self.handle_received(io, token, bytes, false);
     }
 
     fn on_alarm(&mut self, io: &mut Io) {
@@ -474,7 +548,7 @@ impl Application for Worker {
         seat.client.account_ended(tally);
         if !seat.is_explained {
             self.gauges.count_failure();
-            let (kind, detail) = explain(cause);
+            let (kind, detail) = explain(cause, &seat.link);
             tally.fail(kind, || detail);
         }
         // Nothing is left to measure with: a run without connections ends.
@@ -486,15 +560,18 @@ impl Application for Worker {
 }
 
 /// Name and sentence of a connection's end that no frame announced.
-pub fn explain(cause: Cause) -> (&'static str, String) {
+pub fn explain(cause: Cause, link: &Link) -> (&'static str, String) {
+    let remark = link.remark();
     match cause {
         Cause::Local => (
             "ended_without_close",
-            "the server ended the connection without a close frame (status code 1006)".into(),
+            format!(
+                "the server ended the connection without a close frame (status code 1006){remark}"
+            ),
         ),
         Cause::Error(errno) => (
             "connection_broken",
-            io::Error::from_raw_os_error(errno).to_string(),
+            format!("{}{remark}", io::Error::from_raw_os_error(errno)),
         ),
         Cause::Backlog => (
             "backlog",

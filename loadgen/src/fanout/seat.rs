@@ -9,6 +9,7 @@ use crate::fanout::dialect::nats;
 use crate::fanout::hear;
 use crate::fanout::layout::Class;
 use crate::fanout::worker::Subscriber;
+use crate::link::Link;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub(super) enum Role {
 
 pub(super) struct Seat {
     pub(super) connection: Connection,
+    pub(super) link: Link,
     pub(super) role: Role,
     /// Why it ends has been counted.
     pub(super) is_explained: bool,

@@ -22,6 +22,7 @@ use crate::fanout::publish::publisher_connections;
 use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
 use crate::fanout::throttle::Throttle;
 use crate::gauges::{FanoutShown, Gauges};
+use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
 use crate::opening::Opens;
 use crate::plan::{Window, share};
 use crate::table::Table;
@@ -74,6 +75,8 @@ pub struct FanoutWorker {
     pub(super) has_stalled: bool,
     adopted: usize,
     scratch: Vec<u8>,
+    reading: ReadMemory,
+    pub(super) writing: WriteMemory,
     answers: hear::Answers,
     pub(super) gauges: Arc<Gauges>,
     pub(super) results: Sender<Sheet>,
@@ -123,6 +126,8 @@ impl FanoutWorker {
             has_stalled: false,
             adopted: 0,
             scratch: Vec::new(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
             answers: Vec::new(),
             gauges,
             results,
@@ -221,7 +226,8 @@ impl FanoutWorker {
         });
     }
 
-    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+    /// Takes bytes from the socket, or such as were decrypted already.
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let now_ns = io.read_clock_ns();
         let length = bytes.len();
         let Some(seat) = self.seats.get_mut(token) else {
@@ -229,6 +235,14 @@ impl FanoutWorker {
         };
         if seat.is_explained {
             return;
+        }
+        let heard = if is_plain {
+            Heard::plain(bytes)
+        } else {
+            seat.link.read(bytes, &mut self.reading)
+        };
+        if !heard.replies.is_empty() {
+            io.send(token, |out| out.extend_from_slice(heard.replies));
         }
         let scratch = &mut self.scratch;
         scratch.clear();
@@ -239,15 +253,23 @@ impl FanoutWorker {
             answers: &mut self.answers,
             scratch,
         };
-        let end = seat.receive(ears, bytes, now_ns);
+        let end = seat.receive(ears, heard.plain, now_ns);
         if !self.scratch.is_empty() {
-            let scratch = &self.scratch;
-            io.send(token, |out| out.extend_from_slice(scratch));
+            let (scratch, writing, link) = (&self.scratch, &mut self.writing, &mut seat.link);
+            io.send(token, |out| {
+                link.write(out, writing, |out| out.extend_from_slice(scratch));
+            });
         }
+        let state = heard.state;
         self.send_answers(io, token);
-        match end {
-            Some((kind, detail)) => self.end_connection(io, token, kind, detail),
-            None => self.hold_back(io, token, length, now_ns),
+        match (end, state) {
+            (Some((kind, detail)), _) => self.end_connection(io, token, kind, detail),
+            (None, LinkState::Failed(sentence)) => {
+                self.end_connection(io, token, "tls_failed", sentence);
+            }
+            // The server ends the stream without a close frame: `on_closed` explains that.
+            (None, LinkState::Finished) => io.terminate(token),
+            (None, LinkState::Open) => self.hold_back(io, token, length, now_ns),
         }
     }
 
@@ -257,6 +279,7 @@ impl FanoutWorker {
             desk,
             workspace,
             answers,
+            writing,
             ..
         } = self;
         let Some(seat) = seats.get_mut(token) else {
@@ -265,10 +288,15 @@ impl FanoutWorker {
         };
         for (kind, message) in answers.drain(..) {
             let key = Some(desk.masking_key());
-            let sender = &mut seat.connection.sender;
+            let Seat {
+                connection, link, ..
+            } = seat;
             // Refused only after our close frame; then nothing more is to be said.
             io.send(token, |out| {
-                let _ = sender.message(kind, &message, key, workspace, out);
+                link.write(out, writing, |out| {
+                    let sender = &mut connection.sender;
+                    let _ = sender.message(kind, &message, key, workspace, out);
+                });
             });
         }
     }
@@ -296,6 +324,7 @@ impl Application for FanoutWorker {
     fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
         let Upgraded {
             number,
+            link,
             deflate,
             mut first_bytes,
         } = adopted;
@@ -309,6 +338,7 @@ impl Application for FanoutWorker {
             None => Role::Subscriber(number - self.first),
         };
         let seat = Seat {
+            link,
             connection: Connection::new(Arc::clone(&self.desk.settings), deflate),
             role,
             is_explained: false,
@@ -327,14 +357,14 @@ impl Application for FanoutWorker {
             self.send_answers(io, token);
         }
         if !first_bytes.is_empty() {
-            self.handle_received(io, token, &mut first_bytes);
+            self.handle_received(io, token, &mut first_bytes, true);
         }
         self.adopted += 1;
         self.check_adoptions();
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
-        self.handle_received(io, token, bytes);
+        self.handle_received(io, token, bytes, false);
     }
 
     fn on_alarm(&mut self, io: &mut Io) {
@@ -408,7 +438,7 @@ impl Application for FanoutWorker {
         }
         if !seat.is_explained {
             self.gauges.count_failure();
-            let (kind, detail) = explain(cause);
+            let (kind, detail) = explain(cause, &seat.link);
             self.desk
                 .sheet
                 .tally
