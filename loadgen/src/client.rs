@@ -10,6 +10,7 @@ use fanwire_protocol::{
     Sender, Settings, StatusCode, Workspace,
 };
 
+use crate::heartbeat::Heartbeat;
 use crate::outstanding::{Outstanding, Stamps};
 use crate::payload::{Codec, Identified, Verify};
 use crate::plan::Window;
@@ -96,6 +97,7 @@ pub struct Received {
 pub struct Client {
     connection: Connection,
     outstanding: Outstanding,
+    heartbeat: Heartbeat,
     /// Number of this connection in the whole run; part of every payload.
     number: u32,
     is_served: bool,
@@ -109,6 +111,7 @@ impl Client {
         Client {
             connection: Connection::new(Arc::clone(&desk.settings), deflate),
             outstanding: Outstanding::default(),
+            heartbeat: Heartbeat::default(),
             number,
             is_served: false,
             is_over: false,
@@ -202,7 +205,11 @@ impl Client {
                     // 5.5.1). Unsent pongs are bounded by the backlog limit of the reactor.
                     let _ = sender.pong(payload, Some(desk.masking_key()), out);
                 }
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(payload))) => {
+                    let window = desk.window;
+                    self.heartbeat
+                        .pong(payload, now_ns, window, &mut desk.sheet);
+                }
                 Ok(Some(Event::Close(frame))) => {
                     self.is_over = true;
                     received.standing = answer_close(sender, desk, frame.as_ref(), out);
@@ -219,6 +226,19 @@ impl Client {
             }
         }
         received
+    }
+
+    /// Appends a ping to `out`, unless the connection is closing.
+    pub fn ping(&mut self, desk: &mut Desk, now_ns: u64, out: &mut Vec<u8>) {
+        let key = desk.masking_key();
+        let sender = &mut self.connection.sender;
+        self.heartbeat
+            .beat(sender, key, now_ns, &mut desk.sheet.tally, out);
+    }
+
+    /// Books a ping that is still unanswered: missing if its pong had `patience_ns` to come.
+    pub fn account_ping(&mut self, now_ns: u64, patience_ns: u64, tally: &mut Tally) {
+        self.heartbeat.account(now_ns, patience_ns, tally);
     }
 
     /// Begins the closing handshake with 1000. Nothing is sent or expected afterwards.
@@ -334,7 +354,7 @@ fn judge_reply(
         if window.measures(stamps.intended_ns) {
             let half = usize::from(window.is_second_half(stamps.intended_ns));
             let response_ns = now_ns.saturating_sub(stamps.intended_ns);
-            desk.sheet.response_halves[half].record(response_ns);
+            desk.sheet.record_response(half, response_ns);
             if desk.keeps_service {
                 desk.sheet
                     .service

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use fanwire_protocol::MessageKind;
 use fanwire_reactor::BackendChoice;
 
+use crate::cli::judge::JudgeSettings;
+use crate::cli::output::OutputSettings;
 use crate::fanout::options::Options;
 use crate::payload::Verify;
 use crate::target::Target;
@@ -46,6 +48,17 @@ pub enum Output {
     File(PathBuf),
 }
 
+impl Output {
+    /// `-` is standard output.
+    pub fn of(path: PathBuf) -> Output {
+        if path.as_os_str() == "-" {
+            Output::Stdout
+        } else {
+            Output::File(path)
+        }
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -75,8 +88,6 @@ pub struct Config {
     pub sources: Vec<IpAddr>,
     /// How much of a reply is checked.
     pub verify: Verify,
-    /// JSON report.
-    pub json: Option<Output>,
     /// The server's process on this host.
     pub server_pid: Option<u32>,
     /// Never sleep between events.
@@ -99,14 +110,18 @@ pub struct Config {
     pub tls: Option<TlsClient>,
     /// Ports of the server beside the URL's, used in turn.
     pub further_ports: Vec<u16>,
+    /// Between two pings on one connection; `None`: no pings.
+    pub ping_interval_ns: Option<u64>,
     /// Further header fields of the opening handshake.
     pub headers: Vec<(String, String)>,
     /// Subprotocols to offer, in order of preference.
     pub subprotocols: Vec<String>,
     /// Value of the Origin header field.
     pub origin: Option<String>,
-    /// No progress line even on a terminal.
-    pub quiet: bool,
+    /// What counts as good enough.
+    pub judge: JudgeSettings,
+    /// Where results go.
+    pub outputs: OutputSettings,
     /// Fan-out: what only it is told.
     pub fanout: Option<Arc<Options>>,
 }

@@ -3,12 +3,17 @@
 //! Field names here are a public interface: adding is fine, renaming is not. How the figures come
 //! about is `model`'s; the one exception is reading percentiles off a histogram.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::tally::Latency;
 
+/// A word of a fixed list when written, any word when read back.
+pub type Word = Cow<'static, str>;
+
 /// Percentiles of one latency, in nanoseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Values counted.
     pub count: u64,
@@ -27,7 +32,7 @@ pub struct Percentiles {
     /// Largest.
     pub max: u64,
     /// Percentiles with fewer than ten values above them: chance decides them.
-    pub unreliable: Vec<&'static str>,
+    pub unreliable: Vec<Word>,
 }
 
 /// A percentile needs this many values above it to mean something.
@@ -46,7 +51,7 @@ impl Percentiles {
         ]
         .into_iter()
         .filter(|(_, quantile)| (count as f64) * (1.0 - quantile) < ABOVE_MIN - 1e-6)
-        .map(|(name, _)| name)
+        .map(|(name, _)| Word::from(name))
         .collect();
         Percentiles {
             count,
@@ -63,7 +68,7 @@ impl Percentiles {
 }
 
 /// Latencies by what they measure.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latencies {
     /// From when a message (storm: a connection) was due to its reply (fan-out: to each copy at a
     /// healthy subscriber).
@@ -72,8 +77,14 @@ pub struct Latencies {
     pub service: Percentiles,
     /// TCP connect.
     pub connect: Percentiles,
+    /// TLS handshake, with `wss://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Percentiles>,
     /// Opening handshake.
     pub upgrade: Percentiles,
+    /// Our pings to their pongs, with `--ping-interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<Percentiles>,
     /// Storm: first message to its reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_message: Option<Percentiles>,
@@ -89,7 +100,7 @@ pub struct Latencies {
 }
 
 /// Message counters of the whole run, warm-up included.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in tally::Tally")]
 pub struct Messages {
     pub sent: u64,
@@ -107,7 +118,7 @@ pub struct Messages {
 }
 
 /// Connection counters of the whole run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in tally::Tally")]
 pub struct Connections {
     pub asked: u64,
@@ -117,10 +128,19 @@ pub struct Connections {
     pub alive: u64,
     pub stalled: u64,
     pub pings_answered: u64,
+    /// Pings that we sent (`--ping-interval`).
+    #[serde(default)]
+    pub pings_sent: u64,
+    /// Pongs that answered them in time.
+    #[serde(default)]
+    pub pongs: u64,
+    /// Pings whose pong was not there when the next one was due, or at the end of the drain.
+    #[serde(default)]
+    pub pongs_missing: u64,
 }
 
 /// The server's process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Server {
     /// Its number.
     pub pid: u32,
@@ -145,7 +165,7 @@ pub struct Server {
 }
 
 /// This program.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Generator {
     /// CPU share of the busiest thread, 0 to 1.
     pub cpu_share: Option<f64>,
@@ -161,21 +181,28 @@ pub struct Generator {
     pub backends: Vec<String>,
     /// The kernel's clock source.
     pub clock_source: Option<String>,
+    /// Growth of our own resident memory per connection, from before the first was opened until all
+    /// were open. Histograms and buffers that grew meanwhile are part of it.
+    #[serde(default)]
+    pub rss_bytes_per_connection: Option<f64>,
+    /// The same of anonymous memory alone: heap and stacks.
+    #[serde(default)]
+    pub anonymous_bytes_per_connection: Option<f64>,
 }
 
 /// What was asked for, so that a report can be repeated.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in config::Config")]
 pub struct Settings {
     pub connections: u32,
     pub threads: usize,
     pub message_size_bytes: usize,
-    pub message_kind: &'static str,
+    pub message_kind: Word,
     pub rate_per_second: Option<f64>,
     pub in_flight: u32,
     pub cpus: Vec<usize>,
     pub sources: usize,
-    pub verify: &'static str,
+    pub verify: Word,
     pub spin: bool,
     pub backend: String,
     pub deflate_offered: bool,
@@ -184,7 +211,7 @@ pub struct Settings {
     pub drain_ms: u64,
     pub seed: u64,
     pub address: String,
-    pub version: &'static str,
+    pub version: Word,
     pub is_loopback: bool,
 }
 

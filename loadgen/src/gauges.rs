@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Gauges {
+    handed_over: AtomicU64,
     received: AtomicU64,
     open: AtomicU64,
     opened: AtomicU64,
@@ -21,11 +22,15 @@ pub struct Gauges {
     awaited_and_one: AtomicU64,
     /// Set by the main thread when the run is to end early: opening stops.
     gives_up: AtomicBool,
+    /// Set by the main thread when all threads are there.
+    may_open: AtomicBool,
 }
 
 /// A reading of [`Gauges`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// Messages handed to sockets (storm: cycles begun; fan-out: messages published) so far.
+    pub sent: u64,
     /// Replies (storm: cycles) so far.
     pub received: u64,
     /// Connections open now.
@@ -71,9 +76,10 @@ impl FanoutShown {
 }
 
 impl Gauges {
-    /// Shows replies and connections.
-    pub fn show(&self, received: u64, open: u64) {
+    /// Shows messages sent, replies and connections.
+    pub fn show(&self, sent: u64, received: u64, open: u64) {
         // Each number stands alone: no order between them is promised.
+        self.handed_over.store(sent, Ordering::Relaxed);
         self.received.store(received, Ordering::Relaxed);
         self.open.store(open, Ordering::Relaxed);
     }
@@ -108,6 +114,7 @@ impl Gauges {
         let draining = self.draining.load(Ordering::Acquire);
         let unanswered = self.unanswered.load(Ordering::Acquire);
         Reading {
+            sent: self.handed_over.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
             open: self.open.load(Ordering::Relaxed),
             opened: self.opened.load(Ordering::Relaxed),
@@ -121,6 +128,16 @@ impl Gauges {
                 awaited: self.awaited_and_one.load(Ordering::Relaxed).checked_sub(1),
             },
         }
+    }
+
+    /// Lets the thread open connections.
+    pub fn let_open(&self) {
+        self.may_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether connections may be opened.
+    pub fn may_open(&self) -> bool {
+        self.may_open.load(Ordering::Relaxed)
     }
 
     /// Asks the thread to stop opening connections.

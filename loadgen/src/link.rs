@@ -76,7 +76,9 @@ impl Link {
 
     /// Whether a TLS handshake is going on.
     pub fn is_handshaking(&self) -> bool {
-        self.0.as_ref().is_some_and(|session| session.is_handshaking())
+        self.0
+            .as_ref()
+            .is_some_and(|session| session.is_handshaking())
     }
 
     /// Whether there is TLS.
@@ -139,11 +141,7 @@ impl Link {
     }
 }
 
-fn decrypt<'a>(
-    session: &mut Session,
-    wire: &mut [u8],
-    memory: &'a mut ReadMemory,
-) -> Heard<'a> {
+fn decrypt<'a>(session: &mut Session, wire: &mut [u8], memory: &'a mut ReadMemory) -> Heard<'a> {
     let ReadMemory {
         session: parts,
         received,

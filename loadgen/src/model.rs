@@ -5,16 +5,22 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Mode};
+use crate::environment::Environment;
 use crate::fanout::figures::{Fanout, deliveries, figures};
 use crate::fanout::rules::FanoutEvidence;
-use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, Server, Settings};
+use crate::figures::{
+    Connections, Generator, Latencies, Messages, Percentiles, Server, Settings, Word,
+};
 use crate::host::{CpuUse, Memory, ThreadTime};
 use crate::payload::Verify;
 use crate::plan::Window;
+use crate::quantity::format_count;
+use crate::series::Second;
 use crate::tally::{Latency, Sheet, Tally};
+use crate::tls::TlsClient;
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
 
@@ -34,6 +40,8 @@ pub struct Measured {
     pub server_cpu: Option<CpuUse>,
     /// The server's memory before the first connection and with all of them open.
     pub server_memory: Option<[Memory; 2]>,
+    /// Our own memory at the same two moments.
+    pub own_memory: Option<[Memory; 2]>,
     /// Connections open when the second memory sample was taken.
     pub open_at_sample: u64,
     /// Which kernel interface each thread used, and why.
@@ -46,13 +54,17 @@ pub struct Measured {
     pub notes: Vec<String>,
     /// The window, once it was announced; shorter than asked when interrupted.
     pub window: Option<Window>,
+    /// Second by second.
+    pub series: Vec<Second>,
+    /// Host and command line.
+    pub environment: Environment,
 }
 
 /// A judged run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: Word,
     /// The verdict.
     pub verdict: Verdict,
     /// Why it is not VALID.
@@ -60,10 +72,10 @@ pub struct Report {
     /// Remarks that do not touch the verdict.
     pub notes: Vec<String>,
     /// The command.
-    pub mode: &'static str,
+    pub mode: Word,
     /// `open`, `closed` or `none`.
     #[serde(rename = "loop")]
-    pub loop_model: &'static str,
+    pub loop_model: Word,
     /// The URL.
     pub url: String,
     /// Measured seconds.
@@ -104,6 +116,47 @@ pub struct Report {
     pub interrupted: bool,
     /// Exit code of the program.
     pub exit_code: u8,
+    /// Second by second, warm-up included.
+    #[serde(default)]
+    pub series: Vec<Second>,
+    /// Whole histograms in nanoseconds by name, as base64 of HdrHistogram's V2 encoding with
+    /// deflate: what percentiles beyond the printed ones, and merging, are read from.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, String>,
+    /// Thresholds and whether they were met.
+    #[serde(default)]
+    pub thresholds: Vec<ThresholdResult>,
+    /// Of a scenario: the loads it consists of. This report is then their sum.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+    /// Host and command line.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// One load of a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name in the scenario file.
+    pub name: String,
+    /// The stage it belongs to; empty when the scenario has none.
+    pub stage: String,
+    /// What it measured.
+    pub report: Report,
+}
+
+/// A threshold after the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdResult {
+    /// As it was written.
+    pub expression: String,
+    /// The value it was held against, in the unit of the metric (ns, 1/s, shares); `None` when
+    /// the run did not measure it.
+    pub measured: Option<f64>,
+    /// Whether it was met. One that was not measured is not met.
+    pub is_met: bool,
+    /// The measured value as a person reads it.
+    pub text: String,
 }
 
 impl Report {
@@ -121,9 +174,10 @@ impl Report {
         };
         let response = measured.sheet.response();
         let evidence = evidence(config, measured, per_second, &response, fanout.as_ref());
+        let histograms = histograms(measured, &response, fanout.as_ref());
         let judgement = judge(&evidence);
         Report {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             verdict: judgement.verdict,
             verdict_reasons: judgement
                 .reasons
@@ -131,12 +185,13 @@ impl Report {
                 .map(|(_, text)| text)
                 .collect(),
             notes: notes(config, measured),
-            mode: config.mode.as_str(),
+            mode: config.mode.as_str().into(),
             loop_model: match (config.mode, config.is_open_loop()) {
                 (Mode::Idle, _) => "none",
                 (_, true) => "open",
                 (_, false) => "closed",
-            },
+            }
+            .into(),
             url: config.target.url.clone(),
             duration_s: seconds,
             warmup_s: config.warmup_ns as f64 / 1e9,
@@ -164,8 +219,40 @@ impl Report {
             fanout,
             interrupted: measured.is_interrupted,
             exit_code: exit_code(&evidence, judgement.verdict),
+            series: measured.series.clone(),
+            histograms,
+            thresholds: Vec::new(),
+            parts: Vec::new(),
+            environment: measured.environment.clone(),
         }
     }
+}
+
+/// The histograms that hold a value.
+fn histograms(
+    measured: &Measured,
+    response: &Latency,
+    fanout: Option<&Fanout>,
+) -> BTreeMap<String, String> {
+    let sheet = &measured.sheet;
+    let mut named = vec![
+        ("response", response),
+        ("service", &sheet.service),
+        ("late", &sheet.late),
+        ("connect", &sheet.connect),
+        ("tls", &sheet.tls),
+        ("upgrade", &sheet.upgrade),
+        ("ping", &sheet.ping),
+        ("first_message", &sheet.first_message),
+    ];
+    if let Some(fanout) = fanout {
+        named.extend(fanout.message.histograms());
+    }
+    named
+        .into_iter()
+        .filter(|(_, latency)| latency.count() > 0)
+        .map(|(name, latency)| (name.to_owned(), latency.encode()))
+        .collect()
 }
 
 fn latencies(
@@ -183,6 +270,13 @@ fn latencies(
     Latencies {
         service: Percentiles::of(service),
         connect: Percentiles::of(&measured.sheet.connect),
+        tls: config
+            .target
+            .is_secured
+            .then(|| Percentiles::of(&measured.sheet.tls)),
+        ping: config
+            .ping_interval_ns
+            .map(|_| Percentiles::of(&measured.sheet.ping)),
         upgrade: Percentiles::of(&measured.sheet.upgrade),
         first_message: is_storm.then(|| Percentiles::of(&measured.sheet.first_message)),
         last: fanout.map(|fanout| fanout.message.last_ns.clone()),
@@ -203,6 +297,9 @@ fn connections(tally: &Tally) -> Connections {
         alive: tally.alive,
         stalled: tally.stalled,
         pings_answered: tally.pings,
+        pings_sent: tally.pings_sent,
+        pongs: tally.pongs,
+        pongs_missing: tally.pongs_missing,
     }
 }
 
@@ -236,7 +333,7 @@ fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
         ..FanoutEvidence::default()
     };
     for class in &fanout.classes {
-        match class.class {
+        match class.class.as_ref() {
             "slow" | "stalled" => evidence.lagging.add(&class.ledger),
             _ => evidence.healthy.add(&class.ledger),
         }
@@ -257,7 +354,7 @@ fn evidence(
         let lagging = fanout
             .classes
             .iter()
-            .filter(|class| matches!(class.class, "slow" | "stalled"));
+            .filter(|class| matches!(class.class.as_ref(), "slow" | "stalled"));
         lagging.map(|class| class.ended).sum()
     });
     let halves = &measured.sheet.response_halves;
@@ -285,6 +382,7 @@ fn evidence(
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
+        pongs_missing: tally.pongs_missing,
         drain_ns: config.drain_ms * 1_000_000,
         target_per_second: config.rate,
         achieved_per_second: per_second,
@@ -348,16 +446,22 @@ fn messages(measured: &Measured, fanout: Option<&Fanout>) -> Messages {
     }
 }
 
+/// Growth from one sample to the next, shared out.
+fn per_connection(
+    memory: Option<[Memory; 2]>,
+    connections: u64,
+    read: fn(&Memory) -> u64,
+) -> Option<f64> {
+    let [before, open] = memory?;
+    (connections > 0).then(|| (read(&open) as f64 - read(&before) as f64) / connections as f64)
+}
+
 fn server(config: &Config, measured: &Measured) -> Option<Server> {
     let pid = config.server_pid?;
     let cpu = measured.server_cpu;
     let done = done(measured);
     let memory = measured.server_memory;
-    let per_connection = |read: fn(&Memory) -> u64| {
-        let [before, open] = memory?;
-        let connections = measured.open_at_sample;
-        (connections > 0).then(|| (read(&open) as f64 - read(&before) as f64) / connections as f64)
-    };
+    let per_connection = |read| per_connection(memory, measured.open_at_sample, read);
     Some(Server {
         pid,
         cpu_ns_per_message: cpu
@@ -387,7 +491,10 @@ fn generator(measured: &Measured, done: u64) -> Generator {
         .iter()
         .map(|time| time.run_ns)
         .sum();
+    let grown = |read| per_connection(measured.own_memory, measured.open_at_sample, read);
     Generator {
+        rss_bytes_per_connection: grown(|memory| memory.resident),
+        anonymous_bytes_per_connection: grown(|memory| memory.resident_anonymous),
         cpu_share: shares.iter().copied().reduce(f64::max),
         wait_share: largest_share(measured, |time| time.wait_ns),
         thread_cpu_shares: shares,
@@ -406,7 +513,8 @@ fn settings(config: &Config) -> Settings {
         message_kind: match config.kind {
             MessageKind::Text => "text",
             MessageKind::Binary => "binary",
-        },
+        }
+        .into(),
         rate_per_second: config.rate,
         in_flight: config.in_flight,
         cpus: config.cpus.clone(),
@@ -415,7 +523,8 @@ fn settings(config: &Config) -> Settings {
             Verify::None => "none",
             Verify::Length => "len",
             Verify::Full => "full",
-        },
+        }
+        .into(),
         spin: config.spin,
         backend: format!("{:?}", config.backend).to_ascii_lowercase(),
         deflate_offered: config.deflate,
@@ -424,7 +533,7 @@ fn settings(config: &Config) -> Settings {
         drain_ms: config.drain_ms,
         seed: config.seed,
         address: config.address.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         is_loopback: config.address.ip().is_loopback(),
     }
 }
@@ -437,6 +546,15 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
              network in between"
                 .into(),
         );
+    }
+    for (agreed, count) in &measured.sheet.tls_agreed {
+        notes.push(format!(
+            "{} connections through {agreed}, each with a whole handshake (no resumption)",
+            format_count(*count)
+        ));
+    }
+    if config.tls.as_ref().is_some_and(TlsClient::is_insecure) {
+        notes.push("the server's certificate was not verified (--insecure)".into());
     }
     if matches!(config.mode, Mode::Echo | Mode::Storm) && config.verify != Verify::Full {
         notes.push("replies were not checked byte by byte (--verify)".into());

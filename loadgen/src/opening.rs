@@ -75,7 +75,6 @@ impl Share {
 
 /// What the opening tasks of a thread share.
 struct Opening<A: Opens> {
-    config: Arc<Config>,
     routes: Routes,
     share: Share,
     gauges: Arc<Gauges>,
@@ -86,6 +85,17 @@ struct Opening<A: Opens> {
     opened: Cell<u32>,
     /// Tasks that have not ended yet.
     active: Cell<u32>,
+}
+
+/// How often a thread looks whether it may begin.
+const BEGIN_CHECK_MS: u64 = 1;
+
+/// Waits until all threads are there and the main thread has taken the sample of memory that every
+/// connection is measured against.
+pub async fn wait_for_begin(gauges: &Gauges) {
+    while !gauges.may_open() && !gauges.has_given_up() {
+        sleep_ms(BEGIN_CHECK_MS).await;
+    }
 }
 
 /// Opens this thread's connections; `done` is called once, when all of them are in the data loop.
@@ -105,7 +115,6 @@ pub fn start<A: Opens>(
     };
     let tasks = at_once.min(count).max(1);
     let opening = Rc::new(Opening {
-        config: Arc::clone(config),
         routes: Routes::of(config),
         share,
         gauges: Arc::clone(gauges),

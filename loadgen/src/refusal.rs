@@ -146,7 +146,11 @@ pub fn quoted(bytes: &[u8]) -> String {
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("the bytes {}{}", hexadecimal.join(" "), if bytes.len() > 16 { " …" } else { "" })
+    format!(
+        "the bytes {}{}",
+        hexadecimal.join(" "),
+        if bytes.len() > 16 { " …" } else { "" }
+    )
 }
 
 /// Text on one line, without characters that a terminal would obey.
@@ -154,7 +158,13 @@ fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(BODY_EXCERPT)]);
     let clean: String = text
         .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
         .collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -187,22 +197,35 @@ mod tests {
         assert!(text.contains("Retry-After: 7"), "{text}");
         assert!(!text.contains('\x1b') && !text.contains('\n'), "{text}");
         let text = status(401, "HTTP/1.1 401 No\r\nContent-Length: 5\r\n\r\nlogin");
-        assert!(text.contains("\"login\"") && text.contains("Authorization"), "{text}");
+        assert!(
+            text.contains("\"login\"") && text.contains("Authorization"),
+            "{text}"
+        );
     }
 
     #[test]
     fn how_much_body_is_waited_for() {
         let head = "HTTP/1.1 503 Busy\r\nContent-Length: 1000\r\n\r\n";
         assert_eq!(missing_body(head.as_bytes()), BODY_EXCERPT);
-        assert_eq!(missing_body(format!("{head}abc").as_bytes()), BODY_EXCERPT - 3);
-        assert_eq!(missing_body(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"), 0);
+        assert_eq!(
+            missing_body(format!("{head}abc").as_bytes()),
+            BODY_EXCERPT - 3
+        );
+        assert_eq!(
+            missing_body(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
+            0
+        );
         assert_eq!(missing_body(b"HTTP/1.1 503 Busy\r\n\r\n"), 0);
         assert_eq!(missing_body(b"\x15\x03\x03"), 0);
     }
 
     #[test]
     fn answers_that_are_no_http() {
-        let (_, text) = explain(&ResponseError::Malformed, b"\x15\x03\x03\0\x02\x02\x32", false);
+        let (_, text) = explain(
+            &ResponseError::Malformed,
+            b"\x15\x03\x03\0\x02\x02\x32",
+            false,
+        );
         assert!(text.contains("wss://"), "{text}");
         let (_, text) = explain(&ResponseError::Malformed, b"SSH-2.0-OpenSSH\r\n", false);
         assert!(text.contains("SSH-2.0"), "{text}");

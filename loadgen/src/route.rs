@@ -26,7 +26,8 @@ pub struct Routes {
 impl Routes {
     /// The ways that the command line asks for.
     pub fn of(config: &Arc<Config>) -> Routes {
-        let ports = std::iter::once(config.address.port()).chain(config.further_ports.iter().copied());
+        let ports =
+            std::iter::once(config.address.port()).chain(config.further_ports.iter().copied());
         let doors = ports
             .map(|port| Door {
                 address: SocketAddr::new(config.address.ip(), port),

@@ -260,10 +260,17 @@ mod tests {
     fn secured_urls() {
         let target = Target::parse("wss://example.org/feed").expect("valid");
         assert!(target.is_secured);
-        assert_eq!((target.port, target.host_header()), (443, "example.org".into()));
+        assert_eq!(
+            (target.port, target.host_header()),
+            (443, "example.org".into())
+        );
         let plain_port = Target::parse("WSS://example.org:80/").expect("valid");
         assert_eq!(plain_port.host_header(), "example.org:80");
-        assert!(!Target::parse("ws://example.org:443/").expect("valid").is_secured);
+        assert!(
+            !Target::parse("ws://example.org:443/")
+                .expect("valid")
+                .is_secured
+        );
     }
 
     #[test]

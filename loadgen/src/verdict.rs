@@ -3,14 +3,14 @@
 //! Owns the rules and their thresholds. It prints nothing and measures nothing, so that every rule
 //! has a test with plain numbers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
 use crate::fanout::rules::{self, FanoutEvidence};
 use crate::quantity::{format_count, format_ns};
 
 /// The first word of every report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     /// Nothing speaks against the numbers.
@@ -33,7 +33,7 @@ impl Verdict {
 }
 
 /// What kept the rate from being higher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Limiter {
     /// The server's busiest thread had no time left.
@@ -100,6 +100,8 @@ pub struct Evidence {
     pub corrupt: u64,
     /// Messages nobody asked for.
     pub unsolicited: u64,
+    /// Our pings whose pong did not come in time.
+    pub pongs_missing: u64,
     /// How long the drain waited.
     pub drain_ns: u64,
     /// Asked rate.
@@ -216,6 +218,15 @@ fn connection_rules(evidence: &Evidence, reasons: &mut Reasons) {
                 "{} of {} connections ended before the run did",
                 format_count(dropped),
                 format_count(evidence.upgraded)
+            ),
+        ));
+    }
+    if evidence.pongs_missing > 0 {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "{} of our pings had no pong when the next was due (RFC 6455 5.5.2 demands one)",
+                format_count(evidence.pongs_missing)
             ),
         ));
     }

@@ -9,7 +9,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use fanwire_protocol::{DeflateParameters, Workspace, WorkspaceLimits};
 use fanwire_reactor::establish::Stream;
@@ -19,11 +18,13 @@ use crate::client::{Client, Desk, Standing};
 use crate::config::{Config, Mode};
 use crate::establish::Opened;
 use crate::gauges::Gauges;
+use crate::heartbeat::Rounds;
 use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
 use crate::opening::Opens;
 use crate::outstanding::Stamps;
 use crate::payload::Codec;
 use crate::plan::{Schedule, Window, permutation};
+use crate::series::Results;
 use crate::table::Table;
 use crate::tally::Sheet;
 
@@ -38,6 +39,8 @@ pub enum Command {
     Stop,
     /// Fan-out: nothing more is to be expected; the sheet is wanted.
     Account,
+    /// A second is over: what was timed in it is wanted. The number of the second, from 0.
+    Pulse(u32),
 }
 
 /// A connection whose opening handshake is complete.
@@ -109,6 +112,8 @@ pub struct Worker {
     /// Open loop: the order in which connections take their turn.
     order: Vec<u32>,
     schedule: Option<Schedule>,
+    /// Pings, while there is load.
+    rounds: Option<Rounds>,
     /// Closed loop: the window is known and has not begun.
     awaits_start: bool,
     phase: Phase,
@@ -118,7 +123,7 @@ pub struct Worker {
     writing: WriteMemory,
     gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
-    results: Sender<Sheet>,
+    results: Results,
     /// Told when every opened connection has arrived here.
     awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
 }
@@ -129,7 +134,7 @@ impl Worker {
         config: Arc<Config>,
         thread: usize,
         gauges: Arc<Gauges>,
-        results: Sender<Sheet>,
+        results: Results,
     ) -> Worker {
         Worker {
             desk: desk_of(&config, thread),
@@ -140,6 +145,7 @@ impl Worker {
             positions: Vec::new(),
             order: Vec::new(),
             schedule: None,
+            rounds: None,
             awaits_start: false,
             phase: Phase::Opening,
             scratch: Vec::new(),
@@ -176,6 +182,9 @@ impl Worker {
             (Mode::Echo, None) => self.awaits_start = true,
             (Mode::Idle | Mode::Storm | Mode::Fanout, _) => {}
         }
+        self.rounds = config.ping_interval_ns.and_then(|interval_ns| {
+            Rounds::new(interval_ns, window.start_ns, self.positions.len())
+        });
         self.set_next_alarm(io);
     }
 
@@ -246,7 +255,7 @@ impl Worker {
                 continue;
             };
             if window.measures(due_ns) {
-                self.desk.sheet.late.record(now_ns - due_ns);
+                self.desk.sheet.record_late(now_ns - due_ns);
             }
             self.send(
                 io,
@@ -269,10 +278,34 @@ impl Worker {
             self.kick_off(io);
         }
         self.send_due(io);
+        self.send_pings(io, now_ns.min(window.until_ns.saturating_sub(1)));
         if now_ns >= window.until_ns {
             self.drain(io);
         } else {
             self.set_next_alarm(io);
+        }
+    }
+
+    fn send_pings(&mut self, io: &mut Io, now_ns: u64) {
+        let Worker {
+            seats,
+            desk,
+            writing,
+            rounds,
+            positions,
+            ..
+        } = self;
+        let Some(rounds) = rounds else { return };
+        while let Some(place) = rounds.take_due(now_ns) {
+            let token = positions.get(place).copied().flatten();
+            let Some(token) = token else { continue };
+            let Some(Seat { client, link, .. }) = seats.get_mut(token) else {
+                continue;
+            };
+            let sent_ns = io.read_clock_ns();
+            io.send(token, |out| {
+                link.write(out, writing, |out| client.ping(desk, sent_ns, out));
+            });
         }
     }
 
@@ -285,13 +318,18 @@ impl Worker {
             None if self.awaits_start => window.start_ns,
             None => window.until_ns,
         };
-        io.set_alarm(next_ns.min(window.until_ns));
+        let ping_ns = match &self.rounds {
+            Some(rounds) => rounds.wake_ns(io.read_clock_ns()),
+            None => u64::MAX,
+        };
+        io.set_alarm(next_ns.min(ping_ns).min(window.until_ns));
     }
 
     /// Nothing more is sent; waits for what is outstanding.
     fn drain(&mut self, io: &mut Io) {
         self.phase = Phase::Draining;
         self.schedule = None;
+        self.rounds = None;
         io.set_alarm(0);
         io.set_alarm(io.read_clock_ns() + self.config.drain_ms * 1_000_000);
         self.finish_when_drained(io);
@@ -299,7 +337,9 @@ impl Worker {
 
     fn finish_when_drained(&mut self, io: &mut Io) {
         let tally = &self.desk.sheet.tally;
-        if self.phase == Phase::Draining && tally.sent <= tally.received + tally.lost {
+        let is_answered = tally.sent <= tally.received + tally.lost
+            && tally.pings_sent <= tally.pongs + tally.pongs_missing;
+        if self.phase == Phase::Draining && is_answered {
             self.account(io);
         }
     }
@@ -307,8 +347,10 @@ impl Worker {
     /// The run is over: counts what is left, hands the sheet in, and begins to close.
     fn account(&mut self, io: &mut Io) {
         self.phase = Phase::Closing;
+        let (now_ns, patience_ns) = (io.read_clock_ns(), self.config.drain_ms * 1_000_000);
         for (token, seat) in self.seats.iter_mut() {
             let tally = &mut self.desk.sheet.tally;
+            seat.client.account_ping(now_ns, patience_ns, tally);
             if io.is_open(token) && !seat.is_explained {
                 tally.alive += 1;
                 seat.client.account_open(tally);
@@ -316,8 +358,7 @@ impl Worker {
                 seat.client.account_ended(tally);
             }
         }
-        // The main thread may have given up waiting; then nobody wants the sheet.
-        let _ = self.results.send(std::mem::take(&mut self.desk.sheet));
+        self.results.hand_in(std::mem::take(&mut self.desk.sheet));
         let Worker {
             seats,
             desk,
@@ -524,13 +565,15 @@ impl Application for Worker {
         match mail {
             Command::Begin(window) => self.begin(io, window),
             Command::Stop => self.end(io),
+            Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
             Command::Prepare | Command::Account => {}
         }
     }
 
     fn on_turn(&mut self, _io: &mut Io) {
+        let tally = &self.desk.sheet.tally;
         self.gauges
-            .show(self.desk.sheet.tally.received, self.seats.count() as u64);
+            .show(tally.sent, tally.received, self.seats.count() as u64);
     }
 
     fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {
@@ -546,6 +589,7 @@ impl Application for Worker {
         }
         let tally = &mut self.desk.sheet.tally;
         seat.client.account_ended(tally);
+        seat.client.account_ping(u64::MAX, 0, tally);
         if !seat.is_explained {
             self.gauges.count_failure();
             let (kind, detail) = explain(cause, &seat.link);

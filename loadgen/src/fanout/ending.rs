@@ -45,10 +45,14 @@ impl FanoutWorker {
             self.desk.sheet.tally.alive += is_open;
             self.desk.sheet.tally.served += is_open;
         }
+        let (now_ns, patience_ns) = (io.read_clock_ns(), self.config.drain_ms * 1_000_000);
+        for (_, seat) in self.seats.iter_mut() {
+            let tally = &mut self.desk.sheet.tally;
+            seat.heartbeat.account(now_ns, patience_ns, tally);
+        }
         let mut sheet = std::mem::take(&mut self.desk.sheet);
         sheet.fanout = Some(Box::new(std::mem::take(&mut self.desk.fan)));
-        // The main thread may have given up waiting; then nobody wants the sheet.
-        let _ = self.results.send(sheet);
+        self.results.hand_in(sheet);
         self.close_all(io);
     }
 

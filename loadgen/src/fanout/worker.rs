@@ -6,7 +6,6 @@
 //! completion that carries it is handled.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use fanwire_protocol::{Connection, Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
@@ -22,9 +21,11 @@ use crate::fanout::publish::publisher_connections;
 use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
 use crate::fanout::throttle::Throttle;
 use crate::gauges::{FanoutShown, Gauges};
+use crate::heartbeat::{Heartbeat, Rounds};
 use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
 use crate::opening::Opens;
 use crate::plan::{Window, share};
+use crate::series::Results;
 use crate::table::Table;
 use crate::tally::Sheet;
 use crate::worker::{Command, Upgraded, explain};
@@ -73,13 +74,15 @@ pub struct FanoutWorker {
     /// Stalled readers: when they go on.
     pub(super) stall_until_ns: Option<u64>,
     pub(super) has_stalled: bool,
+    /// Pings, while there is load.
+    rounds: Option<Rounds>,
     adopted: usize,
     scratch: Vec<u8>,
     reading: ReadMemory,
     pub(super) writing: WriteMemory,
     answers: hear::Answers,
     pub(super) gauges: Arc<Gauges>,
-    pub(super) results: Sender<Sheet>,
+    pub(super) results: Results,
     awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
 }
 
@@ -91,7 +94,7 @@ impl FanoutWorker {
         layout: &Arc<Layout>,
         thread: usize,
         gauges: Arc<Gauges>,
-        results: Sender<Sheet>,
+        results: Results,
     ) -> FanoutWorker {
         let (count, first) = share(config.connections, thread, config.threads);
         let (connections, own) = publisher_connections(options, layout, thread, config.threads);
@@ -124,6 +127,7 @@ impl FanoutWorker {
             phase: Phase::Opening,
             stall_until_ns: None,
             has_stalled: false,
+            rounds: None,
             adopted: 0,
             scratch: Vec::new(),
             reading: ReadMemory::default(),
@@ -171,6 +175,11 @@ impl FanoutWorker {
         self.phase = Phase::Running;
         self.desk.fan.unconfirmed = self.awaited();
         self.desk.begin(window, self.config.rate.unwrap_or(1.0));
+        let places = self.subscribers.len() + self.publishers.len();
+        self.rounds = self
+            .config
+            .ping_interval_ns
+            .and_then(|interval_ns| Rounds::new(interval_ns, window.start_ns, places));
         self.skip_foreign();
         self.set_next_alarm(io);
     }
@@ -183,6 +192,7 @@ impl FanoutWorker {
         self.stall_when_due(io, window, now_ns);
         if self.phase == Phase::Running {
             self.publish_due(io);
+            self.send_pings(io, now_ns.min(window.until_ns.saturating_sub(1)));
             if now_ns >= window.until_ns {
                 self.drain(io);
             }
@@ -197,12 +207,56 @@ impl FanoutWorker {
         let mut next_ns = self.stall_until_ns.unwrap_or(u64::MAX);
         if self.phase == Phase::Running {
             next_ns = next_ns.min(self.next_due_ns()).min(window.until_ns);
+            if let Some(rounds) = &self.rounds {
+                next_ns = next_ns.min(rounds.wake_ns(io.read_clock_ns()));
+            }
             if self.options.stall.is_some() && !self.has_stalled {
                 next_ns = next_ns.min(window.measure_from_ns);
             }
         }
         if next_ns != u64::MAX && matches!(self.phase, Phase::Running | Phase::Draining) {
             io.set_alarm(next_ns);
+        }
+    }
+
+    /// Subscribers first, then publishers. One that does not read on purpose could not see the pong.
+    fn send_pings(&mut self, io: &mut Io, now_ns: u64) {
+        let FanoutWorker {
+            seats,
+            desk,
+            writing,
+            rounds,
+            subscribers,
+            publishers,
+            ..
+        } = self;
+        let Some(rounds) = rounds else { return };
+        while let Some(place) = rounds.take_due(now_ns) {
+            let token = match subscribers.get(place) {
+                Some(one) if matches!(one.books.class, Class::Slow | Class::Stalled) => None,
+                Some(one) => one.token,
+                None => {
+                    let place = place.saturating_sub(subscribers.len());
+                    publishers.get(place).copied().flatten()
+                }
+            };
+            let Some(token) = token else { continue };
+            let Some(seat) = seats.get_mut(token) else {
+                continue;
+            };
+            let (key, sent_ns) = (desk.masking_key(), io.read_clock_ns());
+            let tally = &mut desk.sheet.tally;
+            let Seat {
+                connection,
+                link,
+                heartbeat,
+                ..
+            } = seat;
+            io.send(token, |out| {
+                link.write(out, writing, |out| {
+                    heartbeat.beat(&mut connection.sender, key, sent_ns, tally, out);
+                });
+            });
         }
     }
 
@@ -214,8 +268,11 @@ impl FanoutWorker {
     }
 
     fn show(&self) {
-        self.gauges
-            .show(self.desk.delivered(), self.seats.count() as u64);
+        self.gauges.show(
+            self.desk.fan.sent,
+            self.desk.delivered(),
+            self.seats.count() as u64,
+        );
         self.gauges.show_fanout(FanoutShown {
             sent: self.desk.fan.sent,
             owed: self.desk.owed,
@@ -339,6 +396,7 @@ impl Application for FanoutWorker {
         };
         let seat = Seat {
             link,
+            heartbeat: Heartbeat::default(),
             connection: Connection::new(Arc::clone(&self.desk.settings), deflate),
             role,
             is_explained: false,
@@ -396,6 +454,7 @@ impl Application for FanoutWorker {
                 self.prepare(io);
             }
             Command::Prepare => {}
+            Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
             Command::Begin(window) => self.begin(io, window),
             Command::Stop => {
                 if let Some(window) = &mut self.desk.window {
@@ -414,9 +473,13 @@ impl Application for FanoutWorker {
     }
 
     fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {
-        let Some(seat) = self.seats.remove(token) else {
+        let Some(mut seat) = self.seats.remove(token) else {
             return;
         };
+        let tally = &mut self.desk.sheet.tally;
+        // One that leaves on purpose does not wait for its pong.
+        let patience_ns = if seat.is_explained { u64::MAX } else { 0 };
+        seat.heartbeat.account(u64::MAX, patience_ns, tally);
         let class = match seat.role {
             Role::Publisher(place) => {
                 if let Some(publisher) = self.publishers.get_mut(place as usize) {

@@ -120,7 +120,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     } else {
         format!(" / {} alive at end", format_count(connections.alive))
     };
-    let served = if matches!(report.mode, "idle" | "fanout") {
+    let served = if matches!(report.mode.as_ref(), "idle" | "fanout") {
         String::new()
     } else {
         format!(" / {} served", format_count(connections.served))
@@ -145,7 +145,7 @@ pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fm
         ("max", percentiles.max),
     ];
     for (label, ns) in cells {
-        let mark = if percentiles.unreliable.contains(&label) {
+        let mark = if percentiles.unreliable.iter().any(|name| name == label) {
             "*"
         } else {
             ""
@@ -168,7 +168,7 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     }
     writeln!(out)?;
     let mut shown = Vec::new();
-    match (report.mode, report.loop_model) {
+    match (report.mode.as_ref(), report.loop_model.as_ref()) {
         ("idle", _) => {}
         ("fanout", _) => {
             shown.push(("delivery (intended)", &latency.response));
@@ -181,7 +181,13 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
         _ => shown.push(("service  (closed loop)", &latency.service)),
     }
     shown.push(("connect", &latency.connect));
+    if let Some(tls) = &latency.tls {
+        shown.push(("tls", tls));
+    }
     shown.push(("upgrade", &latency.upgrade));
+    if let Some(ping) = &latency.ping {
+        shown.push(("ping to pong", ping));
+    }
     if let Some(first_message) = &latency.first_message {
         shown.push(("first message", first_message));
     }
@@ -209,8 +215,9 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     if report.mode == "idle" {
         return writeln!(
             out,
-            "integrity  {} pings answered · unsolicited {}",
+            "integrity  {} pings answered{} · unsolicited {}",
             format_count(report.connections.pings_answered),
+            pings(report),
             format_count(messages.unsolicited)
         );
     }
@@ -218,7 +225,7 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "integrity  lost {} · unanswered {} · dup {} · reordered {} · corrupt {} · unsolicited {} · \
-         sent {} = received + lost + in flight {sum}",
+         sent {} = received + lost + in flight {sum}{}",
         format_count(messages.lost),
         format_count(messages.in_flight),
         format_count(messages.duplicates),
@@ -226,12 +233,31 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
         format_count(messages.corrupt),
         format_count(messages.unsolicited),
         format_count(messages.sent),
+        pings(report),
     )
 }
 
+/// What became of our own pings, if there were any.
+fn pings(report: &Report) -> String {
+    let connections = &report.connections;
+    if connections.pings_sent == 0 {
+        return String::new();
+    }
+    format!(
+        " · {} pings sent, {} pongs, {} missing",
+        format_count(connections.pings_sent),
+        format_count(connections.pongs),
+        format_count(connections.pongs_missing)
+    )
+}
+
+/// Our memory per connection is shown from this many connections on: with fewer, histograms and
+/// buffers that are there once weigh more than all connections.
+const MEMORY_FROM: u64 = 1_000;
+
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
-    let (one, many) = match report.mode {
+    let (one, many) = match report.mode.as_ref() {
         "storm" => ("connection", "connections"),
         "fanout" => ("delivery", "deliveries"),
         _ => ("message", "messages"),
@@ -260,6 +286,16 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
                 "server RSS did not grow with the connections".to_owned()
             });
         }
+    }
+    if let Some(bytes) = report
+        .generator
+        .anonymous_bytes_per_connection
+        .filter(|_| report.mode == "idle" && report.connections.open >= MEMORY_FROM)
+    {
+        parts.push(format!(
+            "generator {} of memory per connection",
+            format_size(bytes.max(0.0) as u64)
+        ));
     }
     if let Some(ns) = report.generator.cpu_ns_per_message {
         parts.push(format!(

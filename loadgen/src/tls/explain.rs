@@ -28,7 +28,8 @@ pub fn explain(error: &Error, name: &str) -> String {
 fn certificate(reason: &CertificateError, name: &str) -> String {
     let insecure = "or accept any certificate with --insecure";
     match reason {
-        CertificateError::UnknownIssuer => format!(
+        // A bad signature is what the certificate of another issuer of the same name looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
             "the certificate of '{name}' was issued by nobody we trust; pass the issuer's \
              certificate with --tls-ca FILE, {insecure}"
         ),
@@ -70,9 +71,9 @@ fn refused(alert: AlertDescription, name: &str) -> String {
             "the server does not accept our certificate ({alert:?}), or demands one; pass one that \
              it trusts with --cert FILE and --key FILE"
         ),
-        AlertDescription::UnrecognisedName => format!(
-            "the server knows no '{name}'; name it as its certificate does with --sni NAME"
-        ),
+        AlertDescription::UnrecognisedName => {
+            format!("the server knows no '{name}'; name it as its certificate does with --sni NAME")
+        }
         AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion => format!(
             "the server refused the TLS handshake ({alert:?}): no version or cipher suite in common, \
              or it demands a certificate of ours (--cert FILE --key FILE)"

@@ -4,6 +4,7 @@
 //! memory serves all of its sessions. rustls still allocates for every record that it encrypts or
 //! decrypts, which 0.23 leaves no way around. Knows no socket.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::Error;
@@ -30,7 +31,6 @@ pub struct SessionMemory {
 }
 
 /// One TLS session, client side.
-#[derive(Debug)]
 pub struct Session {
     connection: UnbufferedClientConnection,
     /// Received bytes that are no whole record yet.
@@ -49,6 +49,18 @@ pub enum Writing {
     Finished,
     /// The keys are used up. TLS 1.3 renews them, TLS 1.2 cannot.
     Exhausted,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Session")
+            .field("server_name", &self.server_name)
+            .field("partial_bytes", &self.partial.len())
+            .field("has_peer_finished", &self.has_peer_finished)
+            .field("writing", &self.writing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -93,8 +105,14 @@ impl Session {
     pub fn agreed(&self) -> Option<String> {
         let version = self.connection.protocol_version()?;
         let suite = self.connection.negotiated_cipher_suite()?.suite();
-        let version = version.as_str().unwrap_or("TLS").replace("TLSv1_", "TLS 1.");
-        Some(format!("{version} {}", suite.as_str().unwrap_or("unknown suite")))
+        let version = version
+            .as_str()
+            .unwrap_or("TLS")
+            .replace("TLSv1_", "TLS 1.");
+        Some(format!(
+            "{version} {}",
+            suite.as_str().unwrap_or("unknown suite")
+        ))
     }
 
     /// Takes received bytes: appends what they decrypt to to `plain`, and what TLS itself has to say
@@ -154,7 +172,9 @@ impl Session {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(out, FLIGHT_SIZE, |space| data.encode(space).map_err(encode_size));
+                    append(out, FLIGHT_SIZE, |space| {
+                        data.encode(space).map_err(encode_size)
+                    });
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.has_peer_finished = true,
@@ -164,7 +184,9 @@ impl Session {
                     let left = wire.get_mut(used + discard..).unwrap_or_default();
                     let status = self.connection.process_tls_records(left);
                     if let Ok(ConnectionState::EncodeTlsData(mut alert)) = status.state {
-                        append(out, FLIGHT_SIZE, |space| alert.encode(space).map_err(encode_size));
+                        append(out, FLIGHT_SIZE, |space| {
+                            alert.encode(space).map_err(encode_size)
+                        });
                     }
                     return Err(error);
                 }
@@ -219,7 +241,9 @@ impl Session {
             match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => return act(&mut traffic, out),
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(out, FLIGHT_SIZE, |space| data.encode(space).map_err(encode_size));
+                    append(out, FLIGHT_SIZE, |space| {
+                        data.encode(space).map_err(encode_size)
+                    });
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.has_peer_finished = true,

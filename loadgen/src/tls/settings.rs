@@ -52,7 +52,9 @@ impl TlsClient {
         let provider = Arc::new(ring::default_provider());
         let name = options.server_name.as_deref().unwrap_or(host);
         let server_name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            format!("'{name}' is no host name that a certificate can be issued for; pass --sni NAME")
+            format!(
+                "'{name}' is no host name that a certificate can be issued for; pass --sni NAME"
+            )
         })?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -162,9 +164,14 @@ fn cannot_read(option: &str, path: &Path, error: &pem::Error) -> String {
                     "openssl pkey -in FILE -out key.pem",
                 )
             } else {
-                ("certificate", "openssl x509 -inform der -in FILE -out certificate.pem")
+                (
+                    "certificate",
+                    "openssl x509 -inform der -in FILE -out certificate.pem",
+                )
             };
-            format!("{option} {path}: holds no {wanted} in PEM form; convert it, for example with: {hint}")
+            format!(
+                "{option} {path}: holds no {wanted} in PEM form; convert it, for example with: {hint}"
+            )
         }
         other => format!("{option} {path}: is no sound PEM file ({other:?})"),
     }
@@ -184,7 +191,10 @@ mod tests {
                 ..TlsOptions::default()
             };
             let error = TlsClient::new(&authorities, "localhost").expect_err("no certificates");
-            assert!(error.contains("--tls-ca") && error.contains(word), "{error}");
+            assert!(
+                error.contains("--tls-ca") && error.contains(word),
+                "{error}"
+            );
             let identity = TlsOptions {
                 identity: Some((path.clone(), path)),
                 ..TlsOptions::default()
