@@ -13,6 +13,7 @@ use fanwire_protocol::handshake::{ClientRequest, DeflateOffer, ResponseError};
 use fanwire_reactor::establish::{SocketOptions, connect, within};
 use fanwire_reactor::host::monotonic_ns;
 
+use crate::churn::backoff::retry_after_ms;
 use crate::config::Config;
 use crate::line::{Line, LineError};
 use crate::refusal;
@@ -98,6 +99,8 @@ pub struct OpenFailure {
     pub connect_ns: Option<u64>,
     /// TLS was established too, and for how long it took; the opening handshake failed.
     pub tls_ns: Option<u64>,
+    /// The server refused and asked for a wait (`Retry-After`).
+    pub retry_after_ms: Option<u64>,
 }
 
 fn failure(kind: &str, detail: impl Into<String>) -> OpenFailure {
@@ -106,6 +109,7 @@ fn failure(kind: &str, detail: impl Into<String>) -> OpenFailure {
         detail: detail.into(),
         connect_ns: None,
         tls_ns: None,
+        retry_after_ms: None,
     }
 }
 
@@ -265,7 +269,13 @@ async fn refused(
         received.extend(waited.await.unwrap_or_default());
     }
     let (kind, detail) = refusal::explain(error, &received, way.tls.is_some());
-    failure(&kind, detail)
+    OpenFailure {
+        retry_after_ms: match error {
+            ResponseError::Status(_) => retry_after_ms(&received),
+            _ => None,
+        },
+        ..failure(&kind, detail)
+    }
 }
 
 fn closed(received: &[u8], way: &Way<'_>) -> OpenFailure {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -21,6 +22,7 @@ pub mod heartbeat;
 pub mod host;
 pub mod line;
 pub mod link;
+pub mod merge;
 pub mod model;
 pub mod opening;
 pub mod outstanding;
@@ -34,6 +36,7 @@ pub mod route;
 pub mod run;
 pub mod series;
 pub mod storm;
+pub mod svg;
 pub mod table;
 pub mod tally;
 pub mod target;

@@ -300,6 +300,7 @@ impl Shared {
                     detail,
                     connect_ns: None,
                     tls_ns: None,
+                    retry_after_ms: None,
                 });
             }
         }

@@ -180,7 +180,7 @@ impl Worker {
                 self.schedule = Some(Schedule::new(window.start_ns, rate, thread, config.threads));
             }
             (Mode::Echo, None) => self.awaits_start = true,
-            (Mode::Idle | Mode::Storm | Mode::Fanout, _) => {}
+            (Mode::Idle | Mode::Storm | Mode::Fanout | Mode::Churn, _) => {}
         }
         self.rounds = config.ping_interval_ns.and_then(|interval_ns| {
             Rounds::new(interval_ns, window.start_ns, self.positions.len())

@@ -354,6 +354,7 @@ fn a_storm_over_tls_is_counted_cycle_by_cycle() {
 }
 
 #[test]
+#[expect(clippy::result_large_err, reason = "tungstenite's type of a callback")]
 fn a_fanout_over_tls_reaches_everybody() {
     let authority = Authority::new();
     let hub: Arc<Mutex<Vec<std::sync::mpsc::Sender<Message>>>> = Arc::default();

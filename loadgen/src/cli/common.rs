@@ -210,6 +210,7 @@ impl CommonArguments {
             judge: self.judge.into_settings()?,
             outputs: self.output.into_settings()?,
             fanout: None,
+            churn: None,
             target,
         };
         self.connect.apply(config)

@@ -1,5 +1,6 @@
 //! Writers. All of them print one [`crate::model::Report`] and compute nothing.
 
+pub mod churn;
 pub mod fanout;
 pub mod json;
 pub mod terminal;
