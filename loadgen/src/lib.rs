@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catchup;
 pub mod churn;
 pub mod cli;
 pub mod client;
@@ -18,23 +19,29 @@ pub mod establish;
 pub mod fanout;
 pub mod figures;
 pub mod gauges;
+pub mod greetings;
 pub mod heartbeat;
+pub mod hiccups;
 pub mod host;
 pub mod line;
 pub mod link;
+pub mod live;
 pub mod merge;
+pub mod messages;
 pub mod model;
 pub mod opening;
 pub mod outstanding;
 pub mod payload;
 pub mod plan;
-pub mod progress;
 pub mod quantity;
+pub mod rate;
 pub mod refusal;
 pub mod report;
 pub mod route;
 pub mod run;
+pub mod selftest;
 pub mod series;
+pub mod sizes;
 pub mod storm;
 pub mod svg;
 pub mod table;
@@ -42,6 +49,7 @@ pub mod tally;
 pub mod target;
 pub mod template;
 pub mod tls;
+pub mod tokens;
 pub mod verdict;
 pub mod watch;
 pub mod worker;

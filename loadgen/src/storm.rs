@@ -17,8 +17,9 @@ use fanwire_reactor::{Application, Cause, Handle, Io, Token};
 
 use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::establish::{Greeting, OpenFailure, Opened, open};
+use crate::establish::{OpenFailure, Opened, open};
 use crate::gauges::Gauges;
+use crate::greetings::Greetings;
 use crate::line::{Line, LineError};
 use crate::outstanding::Stamps;
 use crate::payload::CONNECTIONS_MAX;
@@ -82,7 +83,7 @@ impl Gate {
 /// What the tasks and the application of a core share.
 struct Shared {
     config: Arc<Config>,
-    greeting: Greeting,
+    greetings: Greetings,
     routes: Routes,
     gauges: Arc<Gauges>,
     gate: Gate,
@@ -113,7 +114,7 @@ impl Storm {
         // reaches the wrong connection is noticed.
         let first = (CONNECTIONS_MAX / config.threads.max(1) as u32) * thread as u32;
         let shared = Rc::new(Shared {
-            greeting: Greeting::of(&config),
+            greetings: Greetings::of(&config),
             routes: Routes::of(&config),
             gauges,
             gate: Gate::default(),
@@ -154,9 +155,9 @@ impl Storm {
     fn begin(&mut self, io: &mut Io, window: Window) {
         let shared = &self.shared;
         shared.desk.borrow_mut().window = Some(window);
-        if let Some(rate) = shared.config.rate {
+        if let Some(plan) = shared.config.plan() {
             let threads = shared.config.threads;
-            let schedule = Schedule::new(window.start_ns, rate, self.thread, threads);
+            let schedule = Schedule::of(&plan, window.start_ns, self.thread, threads);
             io.set_alarm(schedule.next_due_ns().min(window.until_ns));
             self.schedule = Some(schedule);
         } else {
@@ -231,7 +232,8 @@ impl Shared {
             }
             desk.nonce()
         };
-        match open(&self.routes.way(number, &self.greeting), nonce).await {
+        let greeting = self.greetings.of_connection(number);
+        match open(&self.routes.way(number, &greeting), nonce).await {
             Err(failure) => self.count_failure(failure),
             Ok(opened) => {
                 let stamps = Stamps {

@@ -16,8 +16,9 @@ use fanwire_reactor::host::monotonic_ns;
 
 use crate::churn::worker::Churner;
 use crate::config::Config;
-use crate::establish::{Greeting, open};
+use crate::establish::open;
 use crate::gauges::Gauges;
+use crate::greetings::Greetings;
 use crate::plan::Schedule;
 use crate::route::Routes;
 use crate::worker::Upgraded;
@@ -92,7 +93,7 @@ impl Gate {
 /// What the tasks of a thread share.
 struct Doors {
     routes: Routes,
-    greeting: Greeting,
+    greetings: Greetings,
     gauges: Arc<Gauges>,
     handle: Handle<Churner>,
     /// Number in the whole run of this thread's first client.
@@ -125,7 +126,7 @@ pub fn start(
     let tasks = at_once.min(count).max(1);
     let doors = Rc::new(Doors {
         routes: Routes::of(config),
-        greeting: Greeting::of(config),
+        greetings: Greetings::of(config),
         gauges: Arc::clone(gauges),
         handle: handle.clone(),
         first,
@@ -201,7 +202,9 @@ impl Doors {
         let nonce = self
             .handle
             .with(|churner, _| churner.attempt_begins(member, due_ns, begun_ns));
-        let way = self.routes.way(self.first + member, &self.greeting);
+        let number = self.first + member;
+        let greeting = self.greetings.of_connection(number);
+        let way = self.routes.way(number, &greeting);
         match open(&way, nonce).await {
             Ok(opened) => {
                 self.opened.set(self.opened.get() + 1);
