@@ -4,6 +4,7 @@
 //! about is `model`'s; the one exception is reading percentiles off a histogram.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,8 +78,14 @@ pub struct Latencies {
     pub service: Percentiles,
     /// TCP connect.
     pub connect: Percentiles,
+    /// TLS handshake, with `wss://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Percentiles>,
     /// Opening handshake.
     pub upgrade: Percentiles,
+    /// Our pings to their pongs, with `--ping-interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<Percentiles>,
     /// Storm: first message to its reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_message: Option<Percentiles>,
@@ -106,6 +113,12 @@ pub struct Messages {
     pub reordered: u64,
     pub corrupt: u64,
     pub unsolicited: u64,
+    /// Those of `unsent` that were overdue and given up (`--catchup`).
+    #[serde(default)]
+    pub dropped: u64,
+    /// Received messages that are no replies (`--ignore`, `--reply-contains`, `--first-message`).
+    #[serde(default)]
+    pub ignored: u64,
     /// sent = received + lost + in_flight
     pub adds_up: bool,
     pub payload_bytes_received: u64,
@@ -122,6 +135,22 @@ pub struct Connections {
     pub alive: u64,
     pub stalled: u64,
     pub pings_answered: u64,
+    /// Pings that we sent (`--ping-interval`).
+    #[serde(default)]
+    pub pings_sent: u64,
+    /// Pongs that answered them in time.
+    #[serde(default)]
+    pub pongs: u64,
+    /// Pings whose pong was not there when the next one was due, or at the end of the drain.
+    #[serde(default)]
+    pub pongs_missing: u64,
+    /// Echo: Jain's index over the replies of each connection in the measured window; 1 when all
+    /// got the same, 1/n when one of n got everything.
+    #[serde(default)]
+    pub fairness: Option<f64>,
+    /// What was agreed on permessage-deflate where it was offered, and on how many connections.
+    #[serde(default)]
+    pub deflate_agreed: BTreeMap<String, u64>,
 }
 
 /// The server's process.
@@ -166,6 +195,13 @@ pub struct Generator {
     pub backends: Vec<String>,
     /// The kernel's clock source.
     pub clock_source: Option<String>,
+    /// Growth of our own resident memory per connection, from before the first was opened until all
+    /// were open. Histograms and buffers that grew meanwhile are part of it.
+    #[serde(default)]
+    pub rss_bytes_per_connection: Option<f64>,
+    /// The same of anonymous memory alone: heap and stacks.
+    #[serde(default)]
+    pub anonymous_bytes_per_connection: Option<f64>,
 }
 
 /// What was asked for, so that a report can be repeated.
@@ -191,6 +227,22 @@ pub struct Settings {
     pub address: String,
     pub version: Word,
     pub is_loopback: bool,
+    /// Sizes other than one for all, as `--size` took them; `given` for `-m`.
+    #[serde(default)]
+    pub message_sizes: String,
+    #[serde(default)]
+    pub arrival: String,
+    #[serde(default)]
+    pub catch_up: String,
+    /// `--stage`, as it can be typed in again.
+    #[serde(default)]
+    pub stages: String,
+    #[serde(default)]
+    pub messages_max: Option<u64>,
+    #[serde(default)]
+    pub fragment_size_bytes: Option<usize>,
+    #[serde(default)]
+    pub masking: Word,
 }
 
 #[cfg(test)]

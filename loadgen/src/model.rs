@@ -17,10 +17,15 @@ use crate::figures::{
     Connections, Generator, Latencies, Messages, Percentiles, Server, Settings, Word,
 };
 use crate::host::{CpuUse, Memory, ThreadTime};
+use crate::messages::Masking;
 use crate::payload::Verify;
-use crate::plan::Window;
+use crate::plan::{Arrival, Window};
+use crate::quantity::format_count;
+use crate::rate::describe_stages;
 use crate::series::Second;
+use crate::sizes::Sizes;
 use crate::tally::{Latency, Sheet, Tally};
+use crate::tls::TlsClient;
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
 
@@ -40,6 +45,8 @@ pub struct Measured {
     pub server_cpu: Option<CpuUse>,
     /// The server's memory before the first connection and with all of them open.
     pub server_memory: Option<[Memory; 2]>,
+    /// Our own memory at the same two moments.
+    pub own_memory: Option<[Memory; 2]>,
     /// Connections open when the second memory sample was taken.
     pub open_at_sample: u64,
     /// Which kernel interface each thread used, and why.
@@ -202,7 +209,7 @@ impl Report {
             limiter: judgement.limiter,
             messages: messages(measured, fanout.as_ref()),
             latency_ns: latencies(config, measured, &response, fanout.as_ref()),
-            connections: connections(tally),
+            connections: connections(config, tally),
             errors: tally
                 .failures
                 .iter()
@@ -250,7 +257,9 @@ fn histograms(
         ("service", &sheet.service),
         ("late", &sheet.late),
         ("connect", &sheet.connect),
+        ("tls", &sheet.tls),
         ("upgrade", &sheet.upgrade),
+        ("ping", &sheet.ping),
         ("first_message", &sheet.first_message),
     ];
     if let Some(fanout) = fanout {
@@ -281,6 +290,13 @@ fn latencies(
     Latencies {
         service: Percentiles::of(service),
         connect: Percentiles::of(&measured.sheet.connect),
+        tls: config
+            .target
+            .is_secured
+            .then(|| Percentiles::of(&measured.sheet.tls)),
+        ping: config
+            .ping_interval_ns
+            .map(|_| Percentiles::of(&measured.sheet.ping)),
         upgrade: Percentiles::of(&measured.sheet.upgrade),
         first_message: has_first_message.then(|| Percentiles::of(&measured.sheet.first_message)),
         last: fanout.map(|fanout| fanout.message.last_ns.clone()),
@@ -292,7 +308,7 @@ fn latencies(
     }
 }
 
-fn connections(tally: &Tally) -> Connections {
+fn connections(config: &Config, tally: &Tally) -> Connections {
     Connections {
         asked: tally.asked,
         open: tally.open,
@@ -301,6 +317,11 @@ fn connections(tally: &Tally) -> Connections {
         alive: tally.alive,
         stalled: tally.stalled,
         pings_answered: tally.pings,
+        pings_sent: tally.pings_sent,
+        pongs: tally.pongs,
+        pongs_missing: tally.pongs_missing,
+        fairness: tally.fairness.index().filter(|_| config.mode == Mode::Echo),
+        deflate_agreed: tally.deflate.clone(),
     }
 }
 
@@ -398,13 +419,15 @@ fn evidence(
         lost: tally.lost,
         in_flight: tally.in_flight,
         unsent: tally.unsent,
+        dropped: tally.dropped,
         duplicates: tally.duplicates,
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
+        pongs_missing: tally.pongs_missing,
         drain_ns: config.drain_ms * 1_000_000,
         // Turns of clients without a connection are counted apart: the rate is not owed.
-        target_per_second: config.rate.filter(|_| config.mode != Mode::Churn),
+        target_per_second: due_per_second(config, measured).filter(|_| config.mode != Mode::Churn),
         achieved_per_second: per_second,
         generator_cpu_share: largest_share(measured, |time| time.run_ns),
         generator_wait_share: largest_share(measured, |time| time.wait_ns),
@@ -429,6 +452,19 @@ fn evidence(
     }
 }
 
+/// The rate that was to be sent. Chance decides how many messages random arrivals bring, so there it
+/// is the rate of those that were due, and not the one asked for.
+fn due_per_second(config: &Config, measured: &Measured) -> Option<f64> {
+    let rate = config.rate?;
+    let is_random = config.mode == Mode::Echo && config.pace.arrival == Arrival::Poisson;
+    let seconds = measured.measured_ns as f64 / 1e9;
+    Some(if is_random && seconds > 0.0 {
+        measured.sheet.tally.due_measured as f64 / seconds
+    } else {
+        rate
+    })
+}
+
 /// Of a fan-out: copies, with messages only in `sent`.
 fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
     let ledger = &fanout.ledger;
@@ -442,6 +478,8 @@ fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
         reordered: ledger.reordered,
         corrupt: ledger.torn,
         unsolicited: ledger.foreign + ledger.strangers,
+        dropped: measured.sheet.tally.dropped,
+        ignored: measured.sheet.tally.ignored,
         adds_up: ledger.adds_up,
         payload_bytes_received: fanout.payload_bytes,
     }
@@ -462,9 +500,21 @@ fn messages(measured: &Measured, fanout: Option<&Fanout>) -> Messages {
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
+        dropped: tally.dropped,
+        ignored: tally.ignored,
         adds_up: tally.identity_holds(),
         payload_bytes_received: tally.payload_bytes_received,
     }
+}
+
+/// Growth from one sample to the next, shared out.
+fn per_connection(
+    memory: Option<[Memory; 2]>,
+    connections: u64,
+    read: fn(&Memory) -> u64,
+) -> Option<f64> {
+    let [before, open] = memory?;
+    (connections > 0).then(|| (read(&open) as f64 - read(&before) as f64) / connections as f64)
 }
 
 fn server(config: &Config, measured: &Measured) -> Option<Server> {
@@ -472,11 +522,7 @@ fn server(config: &Config, measured: &Measured) -> Option<Server> {
     let cpu = measured.server_cpu;
     let done = done(measured);
     let memory = measured.server_memory;
-    let per_connection = |read: fn(&Memory) -> u64| {
-        let [before, open] = memory?;
-        let connections = measured.open_at_sample;
-        (connections > 0).then(|| (read(&open) as f64 - read(&before) as f64) / connections as f64)
-    };
+    let per_connection = |read| per_connection(memory, measured.open_at_sample, read);
     Some(Server {
         pid,
         cpu_ns_per_message: cpu
@@ -506,7 +552,10 @@ fn generator(measured: &Measured, done: u64) -> Generator {
         .iter()
         .map(|time| time.run_ns)
         .sum();
+    let grown = |read| per_connection(measured.own_memory, measured.open_at_sample, read);
     Generator {
+        rss_bytes_per_connection: grown(|memory| memory.resident),
+        anonymous_bytes_per_connection: grown(|memory| memory.resident_anonymous),
         cpu_share: shares.iter().copied().reduce(f64::max),
         wait_share: largest_share(measured, |time| time.wait_ns),
         thread_cpu_shares: shares,
@@ -531,15 +580,10 @@ fn settings(config: &Config) -> Settings {
         in_flight: config.in_flight,
         cpus: config.cpus.clone(),
         sources: config.sources.len(),
-        verify: match config.verify {
-            Verify::None => "none",
-            Verify::Length => "len",
-            Verify::Full => "full",
-        }
-        .into(),
+        verify: config.verify.as_str().into(),
         spin: config.spin,
         backend: format!("{:?}", config.backend).to_ascii_lowercase(),
-        deflate_offered: config.deflate,
+        deflate_offered: config.deflate.is_some(),
         connect_rate_per_second: config.connect_rate,
         connect_timeout_ms: config.connect_timeout_ms,
         drain_ms: config.drain_ms,
@@ -547,6 +591,20 @@ fn settings(config: &Config) -> Settings {
         address: config.address.to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
         is_loopback: config.address.ip().is_loopback(),
+        message_sizes: match &config.message.given {
+            Some(_) => "given".into(),
+            None => config
+                .message
+                .sizes
+                .as_ref()
+                .map_or_else(String::new, Sizes::describe),
+        },
+        arrival: config.pace.arrival.describe(),
+        catch_up: config.pace.catch_up.describe(),
+        stages: describe_stages(&config.pace.stages),
+        messages_max: config.pace.messages_max,
+        fragment_size_bytes: config.message.fragment_size_bytes,
+        masking: config.message.masking.as_str().into(),
     }
 }
 
@@ -559,13 +617,55 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
                 .into(),
         );
     }
-    if matches!(config.mode, Mode::Echo | Mode::Storm | Mode::Churn)
-        && config.verify != Verify::Full
-    {
-        notes.push("replies were not checked byte by byte (--verify)".into());
+    for (agreed, count) in &measured.sheet.tls_agreed {
+        notes.push(format!(
+            "{} connections through {agreed}, each with a whole handshake (no resumption)",
+            format_count(*count)
+        ));
+    }
+    if config.tls.as_ref().is_some_and(TlsClient::is_insecure) {
+        notes.push("the server's certificate was not verified (--insecure)".into());
+    }
+    if matches!(config.mode, Mode::Echo | Mode::Storm | Mode::Churn) {
+        message_notes(config, &measured.sheet.tally, &mut notes);
     }
     if config.server_pid.is_some() && measured.server_cpu.is_none() && config.mode != Mode::Idle {
         notes.push("the server's CPU time could not be read: gone, or not ours to read".into());
     }
     notes
+}
+
+/// Remarks on how replies were recognised, and on what is unusual about the frames.
+fn message_notes(config: &Config, tally: &Tally, notes: &mut Vec<String>) {
+    let message = &config.message;
+    if matches!(config.verify, Verify::None | Verify::Length) {
+        notes.push("replies were not checked byte by byte (--verify)".into());
+    }
+    if message.is_matched_in_order(config.verify) {
+        notes.push(
+            "replies were matched in order of sending, as they do not say which message they answer"
+                .into(),
+        );
+    }
+    if tally.ignored > 0 {
+        notes.push(format!(
+            "{} received messages were no replies (--first-message, --ignore, --reply-contains)",
+            format_count(tally.ignored)
+        ));
+    }
+    match message.masking {
+        Masking::Fresh => {}
+        Masking::Fixed => notes.push(
+            "all frames of a thread had the same masking key, which RFC 6455 5.3 forbids (--mask)"
+                .into(),
+        ),
+        Masking::Zero => notes.push(
+            "the masking key was zero, which RFC 6455 5.3 forbids and which spares the server the \
+             unmasking (--mask)"
+                .into(),
+        ),
+    }
+    if message.fragment_size_bytes.is_some() && config.deflate.is_some() {
+        notes.push("messages in several fragments were not compressed (--fragment)".into());
+    }
 }

@@ -25,6 +25,7 @@ use crate::model::{Measured, Report};
 use crate::opening::{self, Share};
 use crate::plan::Window;
 use crate::series::{Pulse, Results, Series};
+use crate::sizes::Sizes;
 use crate::storm::Storm;
 use crate::tally::Sheet;
 use crate::watch::{LivePhase, Watch};
@@ -76,6 +77,8 @@ struct Run {
     own_threads: Vec<Option<OwnThread>>,
     notices: Receiver<Notice>,
     sheets: Receiver<Sheet>,
+    /// Of threads that had nothing left to do before the window ended.
+    early_sheets: Vec<Sheet>,
     pulses: Receiver<Pulse>,
     series: Series,
     /// CPU times when the last row ended.
@@ -120,12 +123,18 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let is_loopback = config.address.ip().is_loopback();
     run.measured.environment = Environment::read(&config.cpus, Some(is_loopback));
     run.wait_started()?;
+    let own_memory = own_memory();
+    run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
-    run.measure(memory_before);
+    run.measure(memory_before, own_memory);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());
     collected?;
     Ok(Report::new(&config, &run.measured))
+}
+
+fn own_memory() -> Option<Memory> {
+    Memory::of_process(std::process::id())
 }
 
 /// Checks what would fail in the middle of the run. Returns remarks for the report.
@@ -151,12 +160,14 @@ fn preflight(config: &Config) -> Result<Vec<String>, String> {
     {
         let ports = u64::from(last.saturating_sub(first)) + 1;
         let sources = config.sources.len().max(1) as u64;
-        if u64::from(config.connections) > ports * sources {
+        let doors = 1 + config.further_ports.len() as u64;
+        if u64::from(config.connections) > ports * sources * doors {
             notes.push(format!(
-                "{} connections are more than {sources} source address(es) × {ports} ports \
-                 (net.ipv4.ip_local_port_range): pass --source with at least {} addresses",
+                "{} connections are more than {sources} source address(es) × {ports} local ports \
+                 (net.ipv4.ip_local_port_range) × {doors} port(s) of the server: pass --source with \
+                 at least {} addresses, or more ports of the server with --ports",
                 config.connections,
-                u64::from(config.connections).div_ceil(ports)
+                u64::from(config.connections).div_ceil(ports * doors)
             ));
         }
     }
@@ -192,6 +203,7 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
         crew,
         notices,
         sheets,
+        early_sheets: Vec::new(),
         pulses,
         series: Series::default(),
         row_edge: Edge::default(),
@@ -263,6 +275,7 @@ impl Place {
         let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), results);
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
+            opening::wait_for_begin(&gauges).await;
             let share = Share::even(&config, thread);
             opening::start(&config, thread, share, &gauges, handle, done);
         });
@@ -291,6 +304,7 @@ impl Place {
         );
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
+            opening::wait_for_begin(&gauges).await;
             let share = fanout::opening::share(&config, &options, &layout, thread);
             churn::start(&config, &options, &layout, &handle);
             opening::start(&config, thread, share, &gauges, handle, done);
@@ -313,6 +327,7 @@ impl Place {
         let churner = Churner::new(shared, &options, thread, shown, results);
         core.run(churner, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
+            opening::wait_for_begin(&gauges).await;
             crate::churn::opening::start(&config, thread, &gauges, &handle, done);
         });
     }
@@ -339,7 +354,8 @@ impl Place {
 const BACKLOG_BYTES_MIN: usize = 64 << 20;
 
 fn core_options(config: &Config, thread: usize) -> CoreOptions {
-    let frame_size = config.message_size + 14;
+    let sizes = config.message.sizes.as_ref();
+    let frame_size = sizes.map_or(config.message_size, Sizes::max) + 14;
     CoreOptions {
         processor: config.cpus.get(thread % config.cpus.len().max(1)).copied(),
         backend: config.backend,
@@ -427,7 +443,7 @@ impl Run {
     }
 
     /// Announces the window, samples at its edges, ends it early when there is a reason.
-    fn measure(&mut self, memory_before: Option<Memory>) {
+    fn measure(&mut self, server_before: Option<Memory>, own_before: Option<Memory>) {
         let is_hopeless = self.config.mode != Mode::Storm && self.reading().opened == 0;
         if is_hopeless || self.is_interrupted() {
             self.measured.is_interrupted = self.is_interrupted();
@@ -440,7 +456,7 @@ impl Run {
         }
         let start_ns = monotonic_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.config.warmup_ns;
-        let until_ns = measure_from_ns + self.config.duration_ns;
+        let until_ns = measure_from_ns + self.config.measured_ns();
         let window = Window {
             start_ns,
             measure_from_ns,
@@ -452,13 +468,7 @@ impl Run {
         self.row_edge = self.edge();
         let is_whole = self.wait_until(measure_from_ns, until_ns);
         let begin = self.edge();
-        if let Some(before) = memory_before
-            && let Some(pid) = self.config.server_pid
-            && let Some(open) = Memory::of_process(pid)
-        {
-            self.measured.server_memory = Some([before, open]);
-            self.measured.open_at_sample = self.reading().open;
-        }
+        self.sample_memory(server_before, own_before);
         let is_whole = is_whole && self.wait_until(until_ns, until_ns);
         let end = self.edge();
         self.measured.is_interrupted = self.is_interrupted();
@@ -477,6 +487,18 @@ impl Run {
             self.await_copies();
             self.command(Command::Account);
         }
+    }
+
+    /// What the server's and our own memory have grown by, with all connections open.
+    fn sample_memory(&mut self, server_before: Option<Memory>, own_before: Option<Memory>) {
+        let server = self.config.server_pid.and_then(Memory::of_process);
+        self.measured.server_memory = server_before
+            .zip(server)
+            .map(|(before, open)| [before, open]);
+        self.measured.own_memory = own_before
+            .zip(own_memory())
+            .map(|(before, open)| [before, open]);
+        self.measured.open_at_sample = self.reading().open;
     }
 
     fn command(&mut self, command: Command) {
@@ -529,7 +551,12 @@ impl Run {
             if left_ns == 0 {
                 return true;
             }
-            if self.is_interrupted() || self.crew.iter().all(|crew| crew.join.is_finished()) {
+            self.early_sheets.extend(self.sheets.try_iter());
+            let is_over = self.early_sheets.len() == self.crew.len();
+            if is_over || self.is_interrupted() {
+                return false;
+            }
+            if self.crew.iter().all(|crew| crew.join.is_finished()) {
                 return false;
             }
             self.nap(left_ns);
@@ -561,16 +588,32 @@ impl Run {
         }
     }
 
+    /// A run of so many messages is as long as it takes to answer them, not as it takes to notice.
+    fn end_with_last_message(&mut self) {
+        if let Some(ended_ns) = self.measured.sheet.ended_ns
+            && let Some(window) = &mut self.measured.window
+            && ended_ns < window.until_ns
+        {
+            window.until_ns = ended_ns.max(window.measure_from_ns + 1);
+            self.measured.measured_ns = window.measured_ns();
+        }
+    }
+
     /// Takes the sheets of all threads and lets the threads end.
     fn collect(&mut self) -> Result<(), String> {
         let patience = Duration::from_millis(self.config.drain_ms + PATIENCE_MS);
         let deadline = Instant::now() + patience;
-        for _ in 0..self.crew.len() {
+        let early = std::mem::take(&mut self.early_sheets);
+        early
+            .iter()
+            .for_each(|sheet| self.measured.sheet.add(sheet));
+        for _ in early.len()..self.crew.len() {
             let sheet = self
                 .await_sheet(deadline)
                 .ok_or("a thread of the generator ended without a result; please report this")?;
             self.measured.sheet.add(&sheet);
         }
+        self.end_with_last_message();
         while let Ok(pulse) = self.pulses.try_recv() {
             self.series.add(&pulse);
         }

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fanwire_protocol::DeflateParameters;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use crate::churn::sheet::ChurnSheet;
+use crate::establish::Opened;
 use crate::fanout::sheet::FanoutSheet;
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
@@ -129,8 +131,39 @@ pub struct Failure {
     pub example: String,
 }
 
+/// Sums over the connections from which their equality of treatment follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fairness {
+    connections: u64,
+    replies: f64,
+    squares: f64,
+}
+
+impl Fairness {
+    /// Counts one connection by the replies it got.
+    pub fn count(&mut self, replies: u64) {
+        self.connections += 1;
+        self.replies += replies as f64;
+        self.squares += (replies as f64).powi(2);
+    }
+
+    /// Adds the connections of another thread.
+    pub fn add(&mut self, other: &Fairness) {
+        self.connections += other.connections;
+        self.replies += other.replies;
+        self.squares += other.squares;
+    }
+
+    /// Jain's index: 1 when all connections got the same, 1/n when one of n got everything. `None`
+    /// without replies.
+    pub fn index(&self) -> Option<f64> {
+        let is_known = self.connections > 0 && self.squares > 0.0;
+        is_known.then(|| self.replies.powi(2) / (self.connections as f64 * self.squares))
+    }
+}
+
 /// Plain counters of one thread.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Messages handed to sockets, warm-up included.
     pub sent: u64,
@@ -144,8 +177,14 @@ pub struct Tally {
     pub received_measured: u64,
     /// Messages handed to sockets inside the measured window.
     pub sent_measured: u64,
+    /// Messages that an open loop had to send inside the measured window.
+    pub due_measured: u64,
     /// Messages that were due but could not be sent: connection gone or `in_flight_max` reached.
     pub unsent: u64,
+    /// Those of `unsent` that were overdue and given up (`--catchup none`).
+    pub dropped: u64,
+    /// Received messages that are no replies by what the command line says.
+    pub ignored: u64,
     /// Replies to a message that had been answered before.
     pub duplicates: u64,
     /// Replies that came after the reply to a younger message.
@@ -156,6 +195,12 @@ pub struct Tally {
     pub unsolicited: u64,
     /// Pings answered.
     pub pings: u64,
+    /// Pings that we sent.
+    pub pings_sent: u64,
+    /// Pongs that came before the next ping was due.
+    pub pongs: u64,
+    /// Pings whose pong did not.
+    pub pongs_missing: u64,
     /// Payload bytes of received messages.
     pub payload_bytes_received: u64,
 
@@ -175,6 +220,11 @@ pub struct Tally {
     pub cycles_measured: u64,
     /// Storm: whole cycles completed.
     pub cycles: u64,
+
+    /// How evenly the replies of the measured window are spread over the connections.
+    pub fairness: Fairness,
+    /// What was agreed on permessage-deflate, and on how many connections.
+    pub deflate: BTreeMap<String, u64>,
 
     /// Failures by kind.
     pub failures: BTreeMap<String, Failure>,
@@ -225,6 +275,25 @@ impl Tally {
         troubles
     }
 
+    /// Counts what a connection agreed on permessage-deflate.
+    pub fn count_deflate(&mut self, agreed: Option<&DeflateParameters>) {
+        let text = agreed.map_or_else(
+            || "none".to_owned(),
+            |agreed| {
+                let takeover = |is_refused: bool| if is_refused { "no " } else { "" };
+                format!(
+                    "server window {} bits, {}context takeover; client window {} bits, {}context \
+                     takeover",
+                    agreed.server_max_window_bits,
+                    takeover(agreed.server_no_context_takeover),
+                    agreed.client_max_window_bits,
+                    takeover(agreed.client_no_context_takeover),
+                )
+            },
+        );
+        *self.deflate.entry(text).or_default() += 1;
+    }
+
     /// `sent = received + lost + in flight`, each side counted on its own.
     pub fn identity_holds(&self) -> bool {
         self.sent == self.received + self.lost + self.in_flight
@@ -239,12 +308,18 @@ impl Tally {
             in_flight,
             received_measured,
             sent_measured,
+            due_measured,
             unsent,
+            dropped,
+            ignored,
             duplicates,
             reordered,
             corrupt,
             unsolicited,
             pings,
+            pings_sent,
+            pongs,
+            pongs_missing,
             payload_bytes_received,
             asked,
             open,
@@ -254,6 +329,8 @@ impl Tally {
             stalled,
             cycles_measured,
             cycles,
+            fairness,
+            deflate,
             failures,
             close_codes,
         } = other;
@@ -263,12 +340,18 @@ impl Tally {
         self.in_flight += in_flight;
         self.received_measured += received_measured;
         self.sent_measured += sent_measured;
+        self.due_measured += due_measured;
         self.unsent += unsent;
+        self.dropped += dropped;
+        self.ignored += ignored;
         self.duplicates += duplicates;
         self.reordered += reordered;
         self.corrupt += corrupt;
         self.unsolicited += unsolicited;
         self.pings += pings;
+        self.pings_sent += pings_sent;
+        self.pongs += pongs;
+        self.pongs_missing += pongs_missing;
         self.payload_bytes_received += payload_bytes_received;
         self.asked += asked;
         self.open += open;
@@ -278,6 +361,10 @@ impl Tally {
         self.stalled += stalled;
         self.cycles_measured += cycles_measured;
         self.cycles += cycles;
+        self.fairness.add(fairness);
+        for (agreed, count) in deflate {
+            *self.deflate.entry(agreed.clone()).or_default() += count;
+        }
         for (kind, failure) in failures {
             let entry = self.failures.entry(kind.clone()).or_default();
             entry.count += failure.count;
@@ -319,10 +406,18 @@ pub struct Sheet {
     troubles_shown: BTreeMap<String, u64>,
     /// TCP connect.
     pub connect: Latency,
+    /// TLS handshake of `wss://`.
+    pub tls: Latency,
+    /// Versions and cipher suites of TLS, with the number of handshakes that agreed on them.
+    pub tls_agreed: BTreeMap<String, u64>,
+    /// Our pings to their pongs.
+    pub ping: Latency,
     /// Opening handshake: request written to response complete.
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
     pub first_message: Latency,
+    /// When the last message was answered of a run that ends by their number.
+    pub ended_ns: Option<u64>,
     /// What only a fan-out counts.
     pub fanout: Option<Box<FanoutSheet>>,
     /// What only a churn counts.
@@ -330,6 +425,18 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// Counts the phases of an opening.
+    pub fn count_opening(&mut self, opened: &Opened) {
+        self.connect.record(opened.connect_ns);
+        self.upgrade.record(opened.upgrade_ns);
+        if let Some(tls_ns) = opened.tls_ns {
+            self.tls.record(tls_ns);
+        }
+        if let Some(agreed) = opened.line.link.agreed() {
+            *self.tls_agreed.entry(agreed).or_default() += 1;
+        }
+    }
+
     /// Counts the response to a measured message of the first (0) or second (1) half.
     #[inline]
     pub fn record_response(&mut self, half: usize, ns: u64) {
@@ -367,6 +474,11 @@ impl Sheet {
         for (kind, count) in &other.troubles_shown {
             *self.troubles_shown.entry(kind.clone()).or_default() += count;
         }
+        self.tls.add(&other.tls);
+        self.ping.add(&other.ping);
+        for (agreed, count) in &other.tls_agreed {
+            *self.tls_agreed.entry(agreed.clone()).or_default() += count;
+        }
         for (mine, theirs) in self.response_halves.iter_mut().zip(&other.response_halves) {
             mine.add(theirs);
         }
@@ -375,6 +487,7 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
             (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
@@ -452,6 +565,24 @@ mod tests {
         latency.record(u64::MAX);
         assert!(latency.max() >= LATENCY_MAX_NS);
         assert_eq!(Latency::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn fairness_is_one_for_equals_and_an_nth_for_a_winner() {
+        let of = |replies: &[u64]| {
+            let mut parts = [Fairness::default(), Fairness::default()];
+            for (number, replies) in replies.iter().enumerate() {
+                parts[number % 2].count(*replies);
+            }
+            let [mut whole, part] = parts;
+            whole.add(&part);
+            whole.index()
+        };
+        assert_eq!(of(&[7; 10]), Some(1.0));
+        assert_eq!(of(&[0, 0, 0, 9]), Some(0.25));
+        assert_eq!(of(&[1, 3]), Some(0.8));
+        assert_eq!(of(&[0, 0]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

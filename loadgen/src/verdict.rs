@@ -93,6 +93,8 @@ pub struct Evidence {
     pub in_flight: u64,
     /// Due but not sent.
     pub unsent: u64,
+    /// Those of `unsent` that were overdue and given up.
+    pub dropped: u64,
     /// Repeated replies.
     pub duplicates: u64,
     /// Replies out of order.
@@ -101,6 +103,8 @@ pub struct Evidence {
     pub corrupt: u64,
     /// Messages nobody asked for.
     pub unsolicited: u64,
+    /// Our pings whose pong did not come in time.
+    pub pongs_missing: u64,
     /// How long the drain waited.
     pub drain_ns: u64,
     /// Asked rate.
@@ -234,6 +238,15 @@ fn connection_rules(evidence: &Evidence, reasons: &mut Reasons) {
             ),
         ));
     }
+    if evidence.pongs_missing > 0 {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "{} of our pings had no pong when the next was due (RFC 6455 5.5.2 demands one)",
+                format_count(evidence.pongs_missing)
+            ),
+        ));
+    }
 }
 
 fn integrity_rules(evidence: &Evidence, reasons: &mut Reasons) {
@@ -278,7 +291,12 @@ fn integrity_rules(evidence: &Evidence, reasons: &mut Reasons) {
     );
     count(
         Verdict::Invalid,
-        evidence.unsent,
+        evidence.dropped,
+        "messages were overdue and given up, as --catchup says".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.unsent.saturating_sub(evidence.dropped),
         if evidence.mode == Mode::Storm {
             "connections were due but no establisher was free; allow more at once (-c)".into()
         } else {
