@@ -21,6 +21,7 @@ pub mod host;
 pub mod merge;
 pub mod model;
 pub mod opening;
+pub mod outputs;
 pub mod outstanding;
 pub mod payload;
 pub mod plan;

@@ -3,15 +3,15 @@
 //! The one path from a configuration to an exit code: run, judge, write. Commands that make
 //! several runs use its parts.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::commands::{Failure, signals};
-use crate::config::{Config, Output};
+use crate::config::Config;
 use crate::model::Report;
+use crate::outputs;
 use crate::progress::Progress;
-use crate::report;
 use crate::run::{self, Hooks};
 use crate::watch::Watch;
 
@@ -50,17 +50,5 @@ fn watches(config: &Config) -> Vec<Box<dyn Watch>> {
 /// # Errors
 /// What could not be written.
 pub fn write_all(report: &Report, config: &Config) -> Result<(), Failure> {
-    let text = report::terminal::render(report).unwrap_or_default();
-    let json = &config.outputs.json;
-    // With the JSON on standard output, the text must not get in between.
-    let written = if *json == Some(Output::Stdout) {
-        std::io::stderr().write_all(text.as_bytes())
-    } else {
-        std::io::stdout().write_all(text.as_bytes())
-    };
-    written.map_err(|error| Failure::run(format!("cannot write the report: {error}")))?;
-    if let Some(output) = json {
-        report::json::write(report, output).map_err(|error| Failure::run(error.to_string()))?;
-    }
-    Ok(())
+    outputs::write_all(report, config).map_err(Failure::run)
 }
