@@ -15,6 +15,7 @@ use crate::series::Second;
 use crate::tally::Latency;
 use crate::verdict::{Limiter, Verdict};
 
+mod churn;
 mod fanout;
 
 /// Adds the reports of several processes that made one load together.
@@ -144,6 +145,7 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
         add_counters(&mut sum, other);
     }
     sum.fanout = fanout::add(reports, &histograms, span_s, &mut notes);
+    sum.churn = churn::add(reports, &histograms, span_s);
     sum.delivered_share = sum.fanout.as_ref().and_then(|sum| sum.delivered_share());
     sum.histograms = histograms
         .iter()

@@ -131,7 +131,10 @@ mod tests {
             ..FileArguments::default()
         };
         let error = settings(of(folder.join("no-such-folder/a.html"))).expect_err("no parent");
-        assert!(error.contains("--html") && error.contains("mkdir"), "{error}");
+        assert!(
+            error.contains("--html") && error.contains("mkdir"),
+            "{error}"
+        );
         let error = settings(of(folder.clone())).expect_err("a directory");
         assert!(error.contains("directory"), "{error}");
         let path = folder.join(format!("fanwire-output-{}.html", std::process::id()));

@@ -149,6 +149,9 @@ mod tests {
     fn runs_are_told_apart_by_name() {
         let names_of = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(names_of(&["x/a.json", "x/b.json"]), ["a", "b"]);
-        assert_eq!(names_of(&["x/a.json", "y/a.json"]), ["x/a.json", "y/a.json"]);
+        assert_eq!(
+            names_of(&["x/a.json", "y/a.json"]),
+            ["x/a.json", "y/a.json"]
+        );
     }
 }

@@ -32,13 +32,18 @@ pub fn render(runs: &[(&str, &Report)]) -> Result<Vec<u8>, String> {
         let started = SystemTime::UNIX_EPOCH + since;
         builder.with_start_time(started).with_base_time(started);
     }
-    let failed = |error: &dyn std::fmt::Display| format!("the interval log cannot be made: {error}");
+    let failed =
+        |error: &dyn std::fmt::Display| format!("the interval log cannot be made: {error}");
     let mut writer = builder
         .begin_log_with(&mut out, &mut serializer)
         .map_err(|error| failed(&error))?;
     for (name, report) in runs {
         let name = tag_name(name);
-        let tag = if runs.len() > 1 { Tag::new(&name) } else { None };
+        let tag = if runs.len() > 1 {
+            Tag::new(&name)
+        } else {
+            None
+        };
         for second in &report.series {
             let latency = Latency::decode(&second.response_histogram)?;
             let Some(empty) = empty() else { continue };
@@ -64,5 +69,8 @@ fn seconds(value: f64) -> Duration {
 
 /// A tag ends at a comma, white space or a line end.
 fn tag_name(name: &str) -> String {
-    name.replace(|character: char| character == ',' || character.is_whitespace(), "_")
+    name.replace(
+        |character: char| character == ',' || character.is_whitespace(),
+        "_",
+    )
 }

@@ -102,10 +102,18 @@ fn run(
     let mut is_marked = false;
     for row in latency_rows(report) {
         is_marked |= !row.percentiles.unreliable.is_empty();
-        writeln!(out, "| {} | {} |", cell(row.name), cells(row.percentiles, unit))?;
+        writeln!(
+            out,
+            "| {} | {} |",
+            cell(row.name),
+            cells(row.percentiles, unit)
+        )?;
     }
     if is_marked {
-        writeln!(out, "\n\\* fewer than 10 values lie above it: chance decides it")?;
+        writeln!(
+            out,
+            "\n\\* fewer than 10 values lie above it: chance decides it"
+        )?;
     }
     figures(report, out)?;
     thresholds(report, out)?;

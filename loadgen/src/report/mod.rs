@@ -1,5 +1,6 @@
 //! Writers. All of them print one or more of [`crate::model::Report`] and judge nothing.
 
+pub mod churn;
 pub mod csv;
 pub mod fanout;
 pub mod hgrm;

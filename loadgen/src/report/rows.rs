@@ -32,6 +32,8 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
     };
     match (report.mode.as_ref(), report.loop_model.as_ref()) {
         ("idle", _) => {}
+        // Its only messages are then the first of every connection.
+        ("churn", "none") => {}
         ("fanout", _) => {
             push(
                 "delivery (intended)",
@@ -88,6 +90,7 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
             first_message,
         );
     }
+    churn_rows(report, &mut push);
     push(
         "late sends",
         "from when a message was due to when it was really sent",
@@ -96,6 +99,37 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
     );
     rows.retain(|row| row.percentiles.count > 0);
     rows
+}
+
+fn churn_rows<'a>(
+    report: &'a Report,
+    push: &mut impl FnMut(&'a str, &'static str, &'static str, &'a Percentiles),
+) {
+    let Some(churn) = &report.churn else { return };
+    push(
+        "recover",
+        "from when a client lost its connection to when it was served again",
+        "recover",
+        &churn.recover_ns,
+    );
+    push(
+        "recover w/o waiting",
+        "the same without the waiting times that the client chose itself",
+        "recover_active",
+        &churn.recover_active_ns,
+    );
+    push(
+        "closing handshake",
+        "from our close frame to the end of the connection",
+        "close",
+        &churn.close_ns,
+    );
+    push(
+        "attempts late",
+        "from when an attempt to connect was due to when it was begun",
+        "attempt_late",
+        &churn.attempt_late_ns,
+    );
 }
 
 fn fanout_rows<'a>(

@@ -73,7 +73,10 @@ fn step(seconds: &[Second]) -> Result<Step, String> {
         generator_cpu_share: mean(seconds, |second| second.generator_cpu_share),
         server_cpus_used: mean(seconds, |second| second.server_cpus_used),
         server_busy_share: mean(seconds, |second| second.server_busy_share),
-        server_rss_bytes: seconds.iter().rev().find_map(|second| second.server_rss_bytes),
+        server_rss_bytes: seconds
+            .iter()
+            .rev()
+            .find_map(|second| second.server_rss_bytes),
         ..Step::default()
     };
     for second in seconds {
@@ -119,15 +122,24 @@ mod tests {
 
     #[test]
     fn seconds_are_added_and_not_averaged() {
-        let series: Vec<Second> = (1..=10).map(|at| second(f64::from(at), 1_000, 0.1)).collect();
+        let series: Vec<Second> = (1..=10)
+            .map(|at| second(f64::from(at), 1_000, 0.1))
+            .collect();
         assert_eq!(steps(&series, 100).expect("readable").len(), 10);
         let steps = steps(&series, 4).expect("readable");
         let lengths: Vec<f64> = steps.iter().map(Step::length_s).collect();
         assert_eq!(lengths, [3.0, 3.0, 3.0, 1.0]);
         let first = &steps[0];
-        assert_eq!((first.received, first.response.count(), first.open), (30, 3, 1_000));
+        assert_eq!(
+            (first.received, first.response.count(), first.open),
+            (30, 3, 1_000)
+        );
         assert!((first.per_second(first.received) - 10.0).abs() < 1e-9);
-        assert!(first.generator_cpu_share.is_some_and(|share| (share - 0.1).abs() < 1e-9));
+        assert!(
+            first
+                .generator_cpu_share
+                .is_some_and(|share| (share - 0.1).abs() < 1e-9)
+        );
         assert!(super::steps(&[], 5).expect("nothing").is_empty());
     }
 }

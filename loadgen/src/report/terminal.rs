@@ -5,9 +5,9 @@ use std::fmt::{self, Write as _};
 use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
-use crate::report::fanout;
 use crate::report::rows::latency_rows;
 use crate::report::text::TimeUnit;
+use crate::report::{churn, fanout};
 use crate::verdict::Limiter;
 
 /// Renders the whole report, each latency in the unit that suits it, with a final newline.
@@ -28,10 +28,16 @@ pub fn render_in(report: &Report, unit: TimeUnit) -> Result<String, fmt::Error> 
     if let Some(figures) = &report.fanout {
         fanout::head(report, figures, &mut out)?;
     }
+    if let Some(figures) = &report.churn {
+        churn::head(figures, &mut out)?;
+    }
     latencies(report, unit, &mut out)?;
     match &report.fanout {
         Some(figures) => fanout::integrity(figures, &mut out)?,
         None => integrity(report, &mut out)?,
+    }
+    if let Some(figures) = &report.churn {
+        churn::integrity(figures, &mut out)?;
     }
     efficiency(report, &mut out)?;
     thresholds(report, &mut out)?;
@@ -83,6 +89,9 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         ""
     };
     let achieved = format_count(report.messages_per_second.round() as u64);
+    if let Some(figures) = &report.churn {
+        parts.push(churn::rate(figures));
+    }
     match report.target_per_second {
         Some(target) => {
             let target = format_count(target.round() as u64);
@@ -90,6 +99,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
             let late = &report.generator.late_ns;
             parts.push(format!("late sends p99 {}", format_ns(late.p99)));
         }
+        None if report.churn.is_some() => {}
         None if report.mode == "idle" => {
             parts.push(format!("held for {:.1}s", report.duration_s));
         }
@@ -122,7 +132,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         writeln!(out, "           because {reason}")?;
     }
     let connections = &report.connections;
-    let noun = if report.mode == "storm" {
+    let noun = if matches!(report.mode.as_ref(), "storm" | "churn") {
         "attempts   "
     } else {
         "connections"
@@ -184,7 +194,10 @@ fn latencies(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
     writeln!(out)?;
     let mut is_marked = false;
     // Late sends stand in the head.
-    for shown in latency_rows(report).iter().filter(|row| row.histogram != "late") {
+    for shown in latency_rows(report)
+        .iter()
+        .filter(|row| row.histogram != "late")
+    {
         is_marked |= !shown.percentiles.unreliable.is_empty();
         row(out, shown.name, shown.percentiles, unit)?;
     }
@@ -268,6 +281,7 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let (one, many) = match report.mode.as_ref() {
         "storm" => ("connection", "connections"),
         "fanout" => ("delivery", "deliveries"),
+        "churn" => ("reply", "replies"),
         _ => ("message", "messages"),
     };
     if let Some(server) = &report.server {
@@ -285,7 +299,7 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
         }
         if let Some(bytes) = server
             .rss_bytes_per_connection
-            .filter(|_| report.mode != "storm")
+            .filter(|_| !matches!(report.mode.as_ref(), "storm" | "churn"))
         {
             // Below zero it gave back, meanwhile, memory that it had taken before.
             parts.push(if bytes > 0.0 {

@@ -122,7 +122,11 @@ pub fn span(seconds: f64) -> String {
         _ if !seconds.is_finite() => "–".to_owned(),
         _ if seconds < 120.0 => format!("{}\u{a0}s", three_digits(seconds)),
         _ if seconds < 7_200.0 => {
-            format!("{}\u{a0}min {}\u{a0}s", (whole / 60.0).floor(), whole % 60.0)
+            format!(
+                "{}\u{a0}min {}\u{a0}s",
+                (whole / 60.0).floor(),
+                whole % 60.0
+            )
         }
         _ => format!(
             "{}\u{a0}h {}\u{a0}min",
@@ -151,7 +155,8 @@ fn civil(mut days: u64) -> (u64, u64, u64) {
     const ERA_DAYS: u64 = 146_097;
     let mut year = 1970 + days / ERA_DAYS * 400;
     days %= ERA_DAYS;
-    let is_leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     loop {
         let length = if is_leap(year) { 366 } else { 365 };
         if days < length {

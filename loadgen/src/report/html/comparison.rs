@@ -76,7 +76,9 @@ fn figures(runs: &[(&str, &Report)]) -> Table {
             rows.push(Row::new(row));
         }
     };
-    push("verdict", &|report| Some(report.verdict.as_str().to_owned()));
+    push("verdict", &|report| {
+        Some(report.verdict.as_str().to_owned())
+    });
     push("mode", &|report| {
         Some(match report.loop_model.as_ref() {
             "none" => report.mode.to_string(),
@@ -91,7 +93,9 @@ fn figures(runs: &[(&str, &Report)]) -> Table {
     });
     push("measured", &|report| Some(span(report.duration_s)));
     push("asked for", &|report| {
-        report.target_per_second.map(|rate| amount(rate, "/s").joined())
+        report
+            .target_per_second
+            .map(|rate| amount(rate, "/s").joined())
     });
     push("achieved", &|report| {
         (report.mode != "idle").then(|| amount(report.messages_per_second, "/s").joined())
@@ -153,13 +157,22 @@ fn over_time(runs: &[(&str, &Report)]) -> Result<Option<Plot>, String> {
         lines.push(Line::new(name, index, points.collect()));
         end = steps.last().map_or(end, |step| end.max(step.to_s));
     }
-    let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+    let values = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.1);
     let y = Axis::around("99 % response", Scale::Log, Unit::Nanoseconds, values);
     let caption = "99th percentile of every second";
     let chart = Chart {
         title: caption.to_owned(),
         description: format!("One line for each of {} runs", runs.len()),
-        x: Axis::from_to("time since the load began", Scale::Linear, Unit::Seconds, 0.0, end),
+        x: Axis::from_to(
+            "time since the load began",
+            Scale::Linear,
+            Unit::Seconds,
+            0.0,
+            end,
+        ),
         y,
         lines,
         bands: Vec::new(),

@@ -5,7 +5,7 @@ use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::format_count;
 use crate::report::rows::{LatencyRow, latency_rows};
-use crate::report::text::{latency, percent};
+use crate::report::text::latency;
 use crate::svg::{Axis, Chart, Line, Rule, Scale, Stroke, Unit};
 use crate::tally::Latency;
 
@@ -63,6 +63,7 @@ fn curves(report: &Report, rows: &[LatencyRow<'_>]) -> Result<Vec<Curve>, String
     let wanted: &[&str] = match report.mode.as_ref() {
         "echo" | "run" => &["response", "service"],
         "fanout" => &["response", "fanout_last", "fanout_first"],
+        "churn" => &["response", "recover", "connect", "tls", "upgrade"],
         _ => &["response", "connect", "tls", "upgrade", "first_message"],
     };
     let mut curves = Vec::new();
@@ -93,7 +94,12 @@ pub fn plot(caption: &str, curves: &[Curve]) -> Plot {
             Line::new(&curve.name, index, points(&curve.latency)).stroked(curve.stroke)
         })
         .collect();
-    let values = || lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|point| point.1)
+    };
     let least = values().fold(f64::INFINITY, f64::min);
     let most = values().fold(0.0, f64::max);
     let scale = if most / least.max(1.0) >= LOG_FROM {
@@ -101,7 +107,10 @@ pub fn plot(caption: &str, curves: &[Curve]) -> Plot {
     } else {
         Scale::Linear
     };
-    let ends = lines.iter().flat_map(|line| &line.points).map(|point| point.0);
+    let ends = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.0);
     let count = curves.iter().map(|curve| curve.latency.count()).min();
     let reliable = 1.0 - ABOVE_MIN / count.unwrap_or(0).max(1) as f64;
     let is_inside = (0.9..QUANTILE_MAX).contains(&reliable);
@@ -200,8 +209,12 @@ fn exact_percent(quantile: f64) -> String {
 
 /// All latencies of a report.
 fn table(rows: &[LatencyRow<'_>]) -> Table {
-    let is_marked = rows.iter().any(|row| !row.percentiles.unreliable.is_empty());
-    let head = ["latency", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let is_marked = rows
+        .iter()
+        .any(|row| !row.percentiles.unreliable.is_empty());
+    let head = [
+        "latency", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max",
+    ];
     Table {
         head: head.map(str::to_owned).to_vec(),
         rows: rows
@@ -247,6 +260,7 @@ pub fn cells(name: &str, percentiles: &Percentiles) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::text::percent;
 
     #[test]
     fn quantiles_are_not_rounded_away() {

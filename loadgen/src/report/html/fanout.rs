@@ -68,7 +68,10 @@ fn facts(report: &Report, fanout: &Fanout) -> Vec<(String, String)> {
             "delivered",
             amount(fanout.deliveries_per_second, "/s").joined(),
         ),
-        ("payload received", size(fanout.payload_bytes as f64).joined()),
+        (
+            "payload received",
+            size(fanout.payload_bytes as f64).joined(),
+        ),
         ("on the wire", size(fanout.wire_bytes as f64).joined()),
         ("protocol", settings.dialect.to_string()),
     ];
@@ -136,13 +139,25 @@ fn faults(fanout: &Fanout) -> Vec<(String, String)> {
 
 fn owned(facts: Vec<(&str, String)>) -> Vec<(String, String)> {
     let facts = facts.into_iter();
-    facts.map(|(name, value)| (name.to_owned(), value)).collect()
+    facts
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn classes(fanout: &Fanout) -> Table {
     let head = [
-        "subscribers", "count", "ended", "delivery p50", "delivery p99", "eligible", "delivered",
-        "gap", "conflated", "cut off", "in flight", "missing",
+        "subscribers",
+        "count",
+        "ended",
+        "delivery p50",
+        "delivery p99",
+        "eligible",
+        "delivered",
+        "gap",
+        "conflated",
+        "cut off",
+        "in flight",
+        "missing",
     ];
     let rows = fanout.classes.iter().map(|class| {
         let Ledger {
@@ -163,7 +178,14 @@ fn classes(fanout: &Fanout) -> Table {
             latency(class.delivery_ns.p50 as f64).joined(),
             latency(class.delivery_ns.p99 as f64).joined(),
         ];
-        let counts = [eligible, delivered, declared_gap, conflated, cut_off_at_close, in_flight];
+        let counts = [
+            eligible,
+            delivered,
+            declared_gap,
+            conflated,
+            cut_off_at_close,
+            in_flight,
+        ];
         cells.extend(counts.map(format_count));
         cells.push(missing.to_string());
         Row {

@@ -187,7 +187,9 @@ fn host(environment: &Environment, report: &Report) -> Vec<(String, String)> {
     );
     push(
         "memory",
-        environment.memory_bytes.map(|bytes| size(bytes as f64).joined()),
+        environment
+            .memory_bytes
+            .map(|bytes| size(bytes as f64).joined()),
     );
     push("frequency governor", environment.governor.clone());
     push("clock source", report.generator.clock_source.clone());
@@ -205,7 +207,10 @@ fn host(environment: &Environment, report: &Report) -> Vec<(String, String)> {
     );
     push("host", environment.host_id.clone());
     if let Some(share) = report.delivered_share {
-        push("delivered to healthy readers", Some(percent(share).joined()));
+        push(
+            "delivered to healthy readers",
+            Some(percent(share).joined()),
+        );
     }
     facts
 }

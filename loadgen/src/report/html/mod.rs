@@ -4,6 +4,7 @@
 //! are what peers and people made them; plots come from `svg`, which escapes on its own.
 
 pub mod block;
+mod churn;
 mod comparison;
 mod distribution;
 mod fanout;
@@ -83,6 +84,7 @@ fn run(title: String, report: &Report, is_part: bool) -> Result<Run, String> {
         Section::unless_empty("Latency", distribution::blocks(report)?),
         Section::unless_empty("Over time", over_time::blocks(report)?),
         fanout::section(report),
+        churn::section(report),
         summary::connections(report),
         summary::integrity(report),
         summary::errors(report),

@@ -44,7 +44,10 @@ impl OverTime<'_> {
                 Line::new(name, index, points.collect())
             })
             .collect();
-        let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+        let values = lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|point| point.1);
         let ruled = self.rule.iter().map(|(value, _)| *value);
         let y = Axis::around(self.label, self.scale, self.unit, values.chain(ruled));
         let end = self.steps.last().map_or(1.0, |step| step.to_s);
@@ -109,7 +112,11 @@ fn unmeasured(steps: &[Step]) -> Vec<Band> {
             continue;
         };
         if !first.is_measured {
-            let name = if first.from_s < 1e-3 { "warm-up" } else { "drain" };
+            let name = if first.from_s < 1e-3 {
+                "warm-up"
+            } else {
+                "drain"
+            };
             bands.push(Band {
                 from_to: (first.from_s, last.to_s),
                 text: name.to_owned(),

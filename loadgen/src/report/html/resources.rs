@@ -62,7 +62,9 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         push("server memory, all open", bytes(server.rss_open_bytes));
         push(
             "resident per connection",
-            server.rss_bytes_per_connection.map(|value| size(value).joined()),
+            server
+                .rss_bytes_per_connection
+                .map(|value| size(value).joined()),
         );
         push(
             "anonymous per connection",
@@ -131,16 +133,19 @@ fn cpu(steps: &[Step]) -> Option<Plot> {
 
 fn memory(steps: &[Step]) -> Option<Plot> {
     let resident = |step: &Step| step.server_rss_bytes.map_or(f64::NAN, |bytes| bytes as f64);
-    steps.iter().any(|step| step.server_rss_bytes.is_some()).then(|| {
-        OverTime {
-            steps,
-            caption: "Resident memory of the server",
-            label: "resident",
-            scale: Scale::Linear,
-            unit: Unit::Bytes,
-            lines: vec![("server", &resident)],
-            rule: None,
-        }
-        .plot(&|bytes| size(bytes).joined())
-    })
+    steps
+        .iter()
+        .any(|step| step.server_rss_bytes.is_some())
+        .then(|| {
+            OverTime {
+                steps,
+                caption: "Resident memory of the server",
+                label: "resident",
+                scale: Scale::Linear,
+                unit: Unit::Bytes,
+                lines: vec![("server", &resident)],
+                rule: None,
+            }
+            .plot(&|bytes| size(bytes).joined())
+        })
 }

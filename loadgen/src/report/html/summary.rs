@@ -91,7 +91,11 @@ fn rate(report: &Report) -> Headline {
             "of {} messages/s",
             amount(fanout.published_per_second, "").number
         );
-        return headline("deliveries", amount(fanout.deliveries_per_second, "/s"), note);
+        return headline(
+            "deliveries",
+            amount(fanout.deliveries_per_second, "/s"),
+            note,
+        );
     }
     let label = match report.mode.as_ref() {
         "storm" | "churn" => "connections",
@@ -213,7 +217,10 @@ fn resource_headlines(report: &Report, all: &mut Vec<Headline>) {
             "generator CPU, busiest thread",
             percent(share),
             if late.count > 0 {
-                format!("99 % of sends at most {} late", latency(late.p99 as f64).joined())
+                format!(
+                    "99 % of sends at most {} late",
+                    latency(late.p99 as f64).joined()
+                )
             } else {
                 String::new()
             },
@@ -398,7 +405,9 @@ pub fn parts(report: &Report) -> Option<Section> {
             }
         })
         .collect();
-    let head = ["load", "stage", "mode", "rate", "p50", "p99", "max", "verdict"];
+    let head = [
+        "load", "stage", "mode", "rate", "p50", "p99", "max", "verdict",
+    ];
     let table = Table {
         head: head.map(str::to_owned).to_vec(),
         rows,
