@@ -177,7 +177,14 @@ impl Series {
     }
 
     /// The run is over: `rest` is what the threads timed after the last pulse.
-    pub fn finish(&mut self, facts: Facts, rest: Interval) {
+    pub fn finish(&mut self, facts: Facts, mut rest: Interval) {
+        // A thread that ended before it was asked for a second still timed what was in it.
+        if let Some(mut pending) = self.pending.first_entry() {
+            let interval = &mut pending.get_mut().interval;
+            let rest = std::mem::take(&mut rest);
+            interval.response.add(&rest.response);
+            interval.late.add(&rest.late);
+        }
         while !self.pending.is_empty() {
             self.complete_first();
         }

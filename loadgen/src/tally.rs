@@ -336,6 +336,8 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.interval.response.add(&other.interval.response);
+        self.interval.late.add(&other.interval.late);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
             (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),

@@ -1,18 +1,33 @@
-//! The report as one JSON object, and its schema.
+//! A report, or what another command found, as one JSON object; and the schema of reports.
 
+use std::io;
+
+use serde::Serialize;
+
+use crate::config::Output;
 use crate::model::{Report, SCHEMA};
+use crate::outputs;
 
-/// JSON Schema (2020-12) of what [`render`] writes.
+/// JSON Schema (2020-12) of reports.
 pub const SCHEMA_TEXT: &str = include_str!("../../schema/fanwire-loadgen-1.schema.json");
 
 /// Renders the object and a newline.
 ///
 /// # Errors
-/// Never with the reports of a run; a text that is no JSON would be a fault of ours.
-pub fn render(report: &Report) -> Result<Vec<u8>, String> {
+/// Never with what a run brings home; anything else would be a fault of ours.
+pub fn render(report: &impl Serialize) -> Result<Vec<u8>, String> {
     let mut text = serde_json::to_vec_pretty(report).map_err(|error| error.to_string())?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// Writes the object and a newline.
+///
+/// # Errors
+/// What the file system or the pipe said, with the name of the file.
+pub fn write(report: &impl Serialize, output: &Output) -> io::Result<()> {
+    let text = render(report).map_err(io::Error::other)?;
+    outputs::write(&text, output)
 }
 
 /// Reads a report back.

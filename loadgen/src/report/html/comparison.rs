@@ -13,6 +13,9 @@ use crate::verdict::Verdict;
 
 const STEPS_MAX: usize = 240;
 
+/// One figure of a report.
+type Read = fn(&Report) -> u64;
+
 /// A table with a column for each run, and their curves.
 ///
 /// # Errors
@@ -100,7 +103,7 @@ fn figures(runs: &[(&str, &Report)]) -> Table {
     push("achieved", &|report| {
         (report.mode != "idle").then(|| amount(report.messages_per_second, "/s").joined())
     });
-    let reads: [(&str, fn(&Report) -> u64); 6] = [
+    let reads: [(&str, Read); 6] = [
         ("response p50", |report| report.latency_ns.response.p50),
         ("response p90", |report| report.latency_ns.response.p90),
         ("response p99", |report| report.latency_ns.response.p99),

@@ -14,6 +14,9 @@ const COLUMNS_MAX: usize = 120;
 /// Time goes to the right.
 const TIME: &str = "time since the load began";
 
+/// Names of lines, and the value of a step that each draws.
+pub type Lines<'a> = Vec<(&'a str, &'a dyn Fn(&Step) -> f64)>;
+
 /// Lines over time with what is common to all of them.
 pub struct OverTime<'a> {
     /// The steps, in turn.
@@ -27,7 +30,7 @@ pub struct OverTime<'a> {
     /// What its values are.
     pub unit: Unit,
     /// The lines: name and value of a step.
-    pub lines: Vec<(&'a str, &'a dyn Fn(&Step) -> f64)>,
+    pub lines: Lines<'a>,
     /// A value with a name.
     pub rule: Option<(f64, String)>,
 }
@@ -155,7 +158,8 @@ pub fn blocks(report: &Report) -> Result<Vec<Block>, String> {
         blocks.push(Block::Plot(percentiles(report, &steps)));
         blocks.push(Block::Plot(heat(report)?));
     }
-    let open = || steps.iter().map(|step| step.open);
+    let measured = || steps.iter().filter(|step| step.is_measured);
+    let open = || measured().map(|step| step.open);
     let has_failures = steps.iter().any(|step| step.failed > 0);
     if report.mode == "idle" || has_failures || open().min() != open().max() {
         blocks.push(Block::Plot(connections(&steps, has_failures)));
@@ -173,7 +177,7 @@ fn rates(report: &Report, steps: &[Step]) -> Plot {
     };
     // In a fan-out the target is one of messages, far below the deliveries.
     let target = report.target_per_second.filter(|_| report.mode != "fanout");
-    let lines: Vec<(&str, &dyn Fn(&Step) -> f64)> = if report.mode == "fanout" {
+    let lines: Lines<'_> = if report.mode == "fanout" {
         vec![(received_name, &received)]
     } else {
         vec![(received_name, &received), (sent_name, &sent)]
@@ -217,7 +221,7 @@ fn percentiles(report: &Report, steps: &[Step]) -> Plot {
 fn connections(steps: &[Step], has_failures: bool) -> Plot {
     let open = |step: &Step| step.open as f64;
     let failed = |step: &Step| step.failed as f64;
-    let mut lines: Vec<(&str, &dyn Fn(&Step) -> f64)> = vec![("open", &open)];
+    let mut lines: Lines<'_> = vec![("open", &open)];
     if has_failures {
         lines.push(("failed", &failed));
     }

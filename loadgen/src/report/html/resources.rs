@@ -1,7 +1,7 @@
 //! What the server and the generator used: CPU, memory, and the work done with it.
 
 use super::block::{Block, Plot};
-use super::over_time::OverTime;
+use super::over_time::{Lines, OverTime};
 use crate::model::Report;
 use crate::quantity::format_count;
 use crate::report::steps::{Step, steps};
@@ -107,7 +107,7 @@ fn cpu(steps: &[Step]) -> Option<Plot> {
     let generator = |step: &Step| step.generator_cpu_share.unwrap_or(f64::NAN);
     let has_server = steps.iter().any(|step| step.server_busy_share.is_some());
     let has_generator = steps.iter().any(|step| step.generator_cpu_share.is_some());
-    let mut lines: Vec<(&str, &dyn Fn(&Step) -> f64)> = Vec::new();
+    let mut lines: Lines<'_> = Vec::new();
     if has_server {
         lines.push(("server, busiest thread", &busy));
     }
