@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catchup;
 pub mod churn;
 pub mod cli;
 pub mod client;
@@ -18,10 +19,13 @@ pub mod establish;
 pub mod fanout;
 pub mod figures;
 pub mod gauges;
+pub mod greetings;
 pub mod hiccups;
 pub mod host;
+pub mod judge;
 pub mod live;
 pub mod merge;
+pub mod messages;
 pub mod model;
 pub mod opening;
 pub mod outputs;
@@ -29,16 +33,21 @@ pub mod outstanding;
 pub mod payload;
 pub mod plan;
 pub mod quantity;
+pub mod rate;
 pub mod report;
 pub mod run;
+pub mod search;
 pub mod selftest;
 pub mod series;
+pub mod sizes;
+pub mod statistics;
 pub mod storm;
 pub mod svg;
 pub mod table;
 pub mod tally;
 pub mod target;
 pub mod template;
+pub mod tokens;
 pub mod verdict;
 pub mod watch;
 pub mod worker;

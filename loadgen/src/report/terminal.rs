@@ -221,7 +221,11 @@ fn thresholds(report: &Report, out: &mut String) -> fmt::Result {
             out,
             "threshold  {:<width$}  {}  {}",
             threshold.expression,
-            if threshold.is_met { "ok    " } else { "FAILED" },
+            if threshold.is_met {
+                "ok     "
+            } else {
+                "NOT MET"
+            },
             threshold.text
         )?;
     }
