@@ -247,7 +247,9 @@ fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Late
             response.clone()
         },
         connect: percentiles(histograms, "connect"),
+        tls: optional(|latency| &latency.tls, "tls"),
         upgrade: percentiles(histograms, "upgrade"),
+        ping: optional(|latency| &latency.ping, "ping"),
         first_message: optional(|latency| &latency.first_message, "first_message"),
         last: optional(|latency| &latency.last, "fanout_last"),
         first: optional(|latency| &latency.first, "fanout_first"),
@@ -324,6 +326,9 @@ fn add_connections(mine: &mut Connections, theirs: &Connections) {
         alive,
         stalled,
         pings_answered,
+        pings_sent,
+        pongs,
+        pongs_missing,
         // Follows from the replies of each connection, which are not in a report.
         fairness: _,
         deflate_agreed,
@@ -335,6 +340,9 @@ fn add_connections(mine: &mut Connections, theirs: &Connections) {
     mine.alive += alive;
     mine.stalled += stalled;
     mine.pings_answered += pings_answered;
+    mine.pings_sent += pings_sent;
+    mine.pongs += pongs;
+    mine.pongs_missing += pongs_missing;
     mine.fairness = None;
     for (parameters, count) in deflate_agreed {
         *mine.deflate_agreed.entry(parameters.clone()).or_default() += count;
@@ -371,6 +379,8 @@ fn generator(reports: &[Report], done: f64, histograms: &BTreeMap<String, Latenc
             .flat_map(|report| report.generator.backends.iter().cloned())
             .collect(),
         clock_source: (!clocks.is_empty()).then(|| clocks.join(", ")),
+        rss_bytes_per_connection: of(|generator| generator.rss_bytes_per_connection),
+        anonymous_bytes_per_connection: of(|generator| generator.anonymous_bytes_per_connection),
     }
 }
 

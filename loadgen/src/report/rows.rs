@@ -76,12 +76,28 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
         "connect",
         &latency.connect,
     );
+    if let Some(tls) = &latency.tls {
+        push(
+            "tls",
+            "TLS handshake: from the client's first flight to finished",
+            "tls",
+            tls,
+        );
+    }
     push(
         "upgrade",
         "opening handshake: from the request to the whole response",
         "upgrade",
         &latency.upgrade,
     );
+    if let Some(ping) = &latency.ping {
+        push(
+            "ping to pong",
+            "from our ping to the pong that answers it",
+            "ping",
+            ping,
+        );
+    }
     if let Some(first_message) = &latency.first_message {
         push(
             "first message",

@@ -260,8 +260,9 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     if report.mode == "idle" {
         return writeln!(
             out,
-            "integrity  {} pings answered · unsolicited {}",
+            "integrity  {} pings answered{} · unsolicited {}",
             format_count(report.connections.pings_answered),
+            pings(report),
             format_count(messages.unsolicited)
         );
     }
@@ -269,7 +270,7 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "integrity  lost {} · unanswered {} · dup {} · reordered {} · corrupt {} · unsolicited {} · \
-         sent {} = received + lost + in flight {sum}",
+         sent {} = received + lost + in flight {sum}{}",
         format_count(messages.lost),
         format_count(messages.in_flight),
         format_count(messages.duplicates),
@@ -277,8 +278,27 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
         format_count(messages.corrupt),
         format_count(messages.unsolicited),
         format_count(messages.sent),
+        pings(report),
     )
 }
+
+/// What became of our own pings, if there were any.
+fn pings(report: &Report) -> String {
+    let connections = &report.connections;
+    if connections.pings_sent == 0 {
+        return String::new();
+    }
+    format!(
+        " · {} pings sent, {} pongs, {} missing",
+        format_count(connections.pings_sent),
+        format_count(connections.pongs),
+        format_count(connections.pongs_missing)
+    )
+}
+
+/// Our memory per connection is shown from this many connections on: with fewer, histograms and
+/// buffers that are there once weigh more than all connections.
+const MEMORY_FROM: u64 = 1_000;
 
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
@@ -312,6 +332,16 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
                 "server RSS did not grow with the connections".to_owned()
             });
         }
+    }
+    if let Some(bytes) = report
+        .generator
+        .anonymous_bytes_per_connection
+        .filter(|_| report.mode == "idle" && report.connections.open >= MEMORY_FROM)
+    {
+        parts.push(format!(
+            "generator {} of memory per connection",
+            format_size(bytes.max(0.0) as u64)
+        ));
     }
     if let Some(ns) = report.generator.cpu_ns_per_message {
         parts.push(format!(

@@ -64,6 +64,7 @@ fn curves(report: &Report, rows: &[LatencyRow<'_>]) -> Result<Vec<Curve>, String
         "echo" | "run" => &["response", "service"],
         "fanout" => &["response", "fanout_last", "fanout_first"],
         "churn" => &["response", "recover", "connect", "tls", "upgrade"],
+        "idle" => &["connect", "tls", "upgrade", "ping"],
         _ => &["response", "connect", "tls", "upgrade", "first_message"],
     };
     let mut curves = Vec::new();
