@@ -41,6 +41,7 @@ pub mod refusal;
 pub mod report;
 pub mod route;
 pub mod run;
+pub mod scenario;
 pub mod search;
 pub mod selftest;
 pub mod series;
