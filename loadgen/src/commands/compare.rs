@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::commands::{Failure, OK, REGRESSION};
+use crate::commands::{Failure, OK, REGRESSION, sink};
 use crate::config::Output;
 use crate::judge::headlines::{Setting, headlines, settings};
 use crate::model::Report;
@@ -250,11 +250,8 @@ fn write(comparison: &Comparison, arguments: &Arguments) -> Result<(), Failure> 
         crate::report::json::write(comparison, &output)
             .map_err(|error| Failure::run(error.to_string()))?;
     }
-    match md {
-        Some(Output::Stdout) => print!("{}", comparison.markdown()),
-        Some(Output::File(path)) => std::fs::write(&path, comparison.markdown())
-            .map_err(|error| Failure::run(format!("cannot write {}: {error}", path.display())))?,
-        None => {}
+    if let Some(output) = md {
+        sink::write_to(&output, &comparison.markdown())?;
     }
     Ok(())
 }

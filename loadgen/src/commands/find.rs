@@ -19,6 +19,7 @@ use crate::config::{Config, Mode};
 use crate::judge::metric::Unit;
 use crate::judge::{self, junit, window};
 use crate::model::Report;
+use crate::outputs::Form;
 use crate::quantity::parse_duration_ns;
 use crate::search::{Bound, Finding, Limits, Outcome, Purpose, Search, Step};
 
@@ -125,6 +126,7 @@ struct Document {
 /// What kept it from being done.
 pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
     let (mut config, arguments) = arguments.load.into_parts().map_err(Failure::usage)?;
+    sink::check(&config, &[Form::Json]).map_err(Failure::usage)?;
     config.duration_ns = arguments.window.max(1);
     let vary = arguments.vary.unwrap_or(match config.mode {
         Mode::Idle => Vary::Connections,
