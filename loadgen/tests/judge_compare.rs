@@ -210,7 +210,11 @@ fn files_that_are_no_reports_are_named() {
     let nonsense = folder.write("nonsense.json", &json!({"schema": "another"}));
     let missing = folder.0.join("missing.json").to_string_lossy().into_owned();
     for (path, word) in [(nonsense, "nonsense.json"), (missing, "missing.json")] {
-        let outcome = compare(&[path.clone()], &[path], &[]);
+        let outcome = compare(
+            std::slice::from_ref(&path),
+            std::slice::from_ref(&path),
+            &[],
+        );
         let shown = text(&outcome);
         assert_eq!(outcome.status.code(), Some(2), "{shown}");
         assert!(shown.contains(word), "{shown}");

@@ -9,6 +9,7 @@ use crate::commands::{Failure, OK, REGRESSION, sink};
 use crate::config::Output;
 use crate::judge::headlines::{Setting, headlines, settings};
 use crate::model::Report;
+use crate::report::json;
 use crate::statistics::comparison::{Figure, RUNS_MIN, compare};
 use crate::verdict::Verdict;
 
@@ -118,11 +119,7 @@ fn read(path: &PathBuf) -> Result<Saved, Failure> {
     let shown = path.display();
     let text = std::fs::read(path)
         .map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
-    let report = serde_json::from_slice(&text).map_err(|error| {
-        Failure::usage(format!(
-            "{shown} is not the JSON report of a run (--json): {error}"
-        ))
-    })?;
+    let report = json::parse(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
     Ok(Saved {
         path: path.clone(),
         report,
@@ -247,8 +244,7 @@ fn write(comparison: &Comparison, arguments: &Arguments) -> Result<(), Failure> 
         }
     }
     if let Some(output) = json {
-        crate::report::json::write(comparison, &output)
-            .map_err(|error| Failure::run(error.to_string()))?;
+        json::write(comparison, &output).map_err(|error| Failure::run(error.to_string()))?;
     }
     if let Some(output) = md {
         sink::write_to(&output, &comparison.markdown())?;

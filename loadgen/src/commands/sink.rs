@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::commands::Failure;
 use crate::config::{Config, Output};
-use crate::outputs::Form;
+use crate::outputs::{self, Form};
 use crate::report;
 
 /// Whether standard output belongs to a document, so that text for a person goes to standard error.
@@ -79,12 +79,5 @@ pub fn write_text(config: &Config, form: Form, text: &str) -> Result<(), Failure
 /// # Errors
 /// What could not be written, with the path.
 pub fn write_to(output: &Output, text: &str) -> Result<(), Failure> {
-    let (name, written) = match output {
-        Output::Stdout => {
-            let written = std::io::stdout().write_all(text.as_bytes());
-            ("standard output".to_owned(), written)
-        }
-        Output::File(path) => (path.display().to_string(), std::fs::write(path, text)),
-    };
-    written.map_err(|error| Failure::run(format!("cannot write {name}: {error}")))
+    outputs::write(text.as_bytes(), output).map_err(|error| Failure::run(error.to_string()))
 }
