@@ -108,10 +108,18 @@ impl Backend {
     }
 }
 
+/// CPU numbers.
 #[derive(Clone, Debug)]
-struct CpuList(Vec<usize>);
+pub struct CpuList(
+    /// In the order given.
+    pub Vec<usize>,
+);
 
-fn parse_cpus(text: &str) -> Result<CpuList, String> {
+/// Reads `1`, `2,3` or `4-7`.
+///
+/// # Errors
+/// One sentence with cause and cure.
+pub fn parse_cpus(text: &str) -> Result<CpuList, String> {
     let number = |text: &str| {
         text.trim()
             .parse::<usize>()
