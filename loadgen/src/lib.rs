@@ -7,12 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calibrate;
 pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;
 pub mod conformance;
+pub mod doctor;
 pub mod environment;
 pub mod establish;
 pub mod fanout;
