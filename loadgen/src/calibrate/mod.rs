@@ -5,7 +5,6 @@
 //! process. What is found says how far results on this host are about the server, and from where
 //! on they are about the generator.
 
-pub mod ceiling;
 pub mod text;
 
 use std::time::Duration;
@@ -15,11 +14,11 @@ use serde::Serialize;
 
 use crate::figures::Percentiles;
 use crate::hiccups::Hiccups;
+use crate::search::{Bound, Limits, Outcome as Window, Search, Step};
 use crate::selftest::scripts::parrot::Parrot;
 use crate::selftest::server::{Entrance, Place, Server};
 use crate::selftest::subject::{Outcome, Subject};
 use crate::tally::Latency;
-use ceiling::{Ceiling, Search};
 
 /// Name and version of the JSON layout.
 pub const SCHEMA: &str = "fanwire-calibrate/1";
@@ -27,6 +26,11 @@ pub const SCHEMA: &str = "fanwire-calibrate/1";
 const CLOCK_READS: u64 = 200_000;
 /// Connections of all steps but the round trip.
 const CONNECTIONS: u32 = 100;
+/// Rates between which the ceiling is looked for.
+const RATE_MIN: f64 = 1_000.0;
+const RATE_MAX: f64 = 1e8;
+/// How exactly it is looked for, as a share.
+const TOLERANCE: f64 = 0.10;
 /// The rate at which pacing is measured.
 pub const PACING_RATE: u64 = 50_000;
 
@@ -54,6 +58,21 @@ pub struct Pacing {
     pub achieved_per_second: f64,
     /// How late.
     pub late_ns: Percentiles,
+}
+
+/// A highest rate.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ceiling {
+    /// With `--spin`.
+    pub is_spinning: bool,
+    /// Messages per second; 0 when none was good.
+    pub per_second: u64,
+    /// How late 1 % of the messages were at that rate, or later.
+    pub late_p99_ns: u64,
+    /// The lowest rate above it that was not good.
+    pub first_bad_per_second: Option<u64>,
+    /// Why it was not.
+    pub reason: String,
 }
 
 /// As fast as it goes.
@@ -237,25 +256,40 @@ impl<'a> Bench<'a> {
     }
 
     fn find_ceiling(&self, is_spinning: bool, closed_per_second: f64) -> Result<Ceiling, String> {
-        let mut search = Search::new(closed_per_second);
-        let mut reason = String::new();
+        let mut search = Search::new(Limits {
+            min: RATE_MIN,
+            max: RATE_MAX,
+            // Half of what a closed loop reaches is where an open loop may be expected to go.
+            start: (closed_per_second / 2.0).max(RATE_MIN),
+            tolerance: TOLERANCE,
+            confirm: 1,
+            is_whole: true,
+        });
         let mut late_p99_ns = 0;
-        while let Some(per_second) = search.next_rate() {
-            let outcome = self.at_rate(per_second, is_spinning)?;
-            let is_good = outcome.exit_code == Some(0);
-            if is_good {
+        loop {
+            let load = match search.next() {
+                Step::Try { load, .. } => load,
+                Step::Done(finding) => {
+                    return Ok(Ceiling {
+                        is_spinning,
+                        per_second: finding.best.unwrap_or(0.0) as u64,
+                        late_p99_ns,
+                        first_bad_per_second: finding.upper.map(|load| load as u64),
+                        reason: match finding.bound {
+                            Bound::Server(reason) | Bound::Generator(reason) => reason,
+                            Bound::Maximum => "more was not tried".into(),
+                            Bound::Steps => "the search took all its steps".into(),
+                        },
+                    });
+                }
+            };
+            let outcome = self.at_rate(load as u64, is_spinning)?;
+            search.observe(if outcome.exit_code == Some(0) {
                 late_p99_ns = outcome.count("/generator/late_ns/p99")?;
+                Window::Met
             } else {
-                reason = outcome.reasons().into_iter().next().unwrap_or_default();
-            }
-            search.learn(per_second, is_good);
+                Window::Failed(outcome.reasons().into_iter().next().unwrap_or_default())
+            });
         }
-        Ok(Ceiling {
-            is_spinning,
-            per_second: search.best(),
-            late_p99_ns,
-            first_bad_per_second: search.worst(),
-            reason,
-        })
     }
 }

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Calibration;
-use super::ceiling::Ceiling;
+use super::{Calibration, Ceiling};
 use crate::figures::Percentiles;
 use crate::quantity::{format_count, format_ns, format_size};
 

@@ -102,7 +102,7 @@ fn echoes(report: &Report, explained: &str) -> Vec<Finding> {
     findings.push(Finding::ok(
         "round trip",
         format!(
-            "{} at the median, {} at least as often as 1 in 100 ({} echoes)",
+            "p50 {}, p99 {} ({} echoes)",
             format_ns(response.p50),
             format_ns(response.p99),
             format_count(response.count)

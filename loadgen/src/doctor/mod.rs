@@ -135,7 +135,7 @@ pub fn ask_host(host: &HostFiles, plan: &Plan) -> Vec<Finding> {
 }
 
 /// Width of the column of names.
-const NAME_WIDTH: usize = 18;
+const NAME_WIDTH: usize = 28;
 
 /// What a person reads.
 pub fn render(diagnosis: &Diagnosis) -> String {
@@ -186,7 +186,10 @@ mod tests {
         let diagnosis = Diagnosis::of(&plan, findings);
         assert_eq!(diagnosis.level, Level::Fail);
         let text = render(&diagnosis);
-        assert!(text.contains("fail  b                  broken\n"), "{text}");
+        assert!(
+            text.contains("fail  b                            broken\n"),
+            "{text}"
+        );
         assert!(text.contains("-> mend it"), "{text}");
         assert!(
             text.ends_with("1 ok, 1 to look at, 1 in the way\n"),

@@ -87,7 +87,7 @@ fn connection_tracking(host: &HostFiles, plan: &Plan) -> Finding {
         format_count(most),
         format_count(needed)
     );
-    let cure = format!("sysctl -w {sysctl}={}", needed.next_power_of_two());
+    let cure = format!("sysctl -w {sysctl}={}", (2 * needed).next_power_of_two());
     if most < needed {
         Finding::fail(NAME, found, cure)
     } else if most < 2 * needed {
@@ -202,7 +202,7 @@ mod tests {
         );
         let full = connection_tracking(&host, &plan(9_501, 0, true));
         assert_eq!(full.level, Level::Fail);
-        assert!(full.cure.expect("one").ends_with("nf_conntrack_max=16384"));
+        assert!(full.cure.expect("one").ends_with("nf_conntrack_max=32768"));
         let none = HostFiles::under("/nonexistent-root-of-a-test");
         assert_eq!(
             connection_tracking(&none, &plan(9_501, 0, true)).level,
