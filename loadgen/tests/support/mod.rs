@@ -7,6 +7,7 @@
 
 pub mod hub;
 pub mod json_hub;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
