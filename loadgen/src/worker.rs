@@ -315,10 +315,7 @@ impl Worker {
         }
         self.send_due(io);
         let is_exhausted = match &self.schedule {
-            // At equal gaps the window ends when the last message is due; elsewhere here.
-            Some(schedule) => {
-                schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
-            }
+            Some(schedule) => self.is_sent_out(schedule),
             None => self.messages_left == 0 && !self.awaits_start,
         };
         let is_quiet = self.config.pace.messages_max.is_some()
@@ -331,11 +328,19 @@ impl Worker {
         }
     }
 
+    /// Whether a limited number of messages is sent and this thread's part of the run over. At equal
+    /// gaps the window itself ends when the last message is due.
+    fn is_sent_out(&self, schedule: &Schedule) -> bool {
+        schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
+    }
+
     fn set_next_alarm(&mut self, io: &mut Io) {
         let Some(window) = self.desk.window else {
             return;
         };
         let next_ns = match &self.schedule {
+            // A thread may have no message at all to send.
+            Some(schedule) if self.is_sent_out(schedule) => window.start_ns,
             Some(schedule) => schedule.next_due_ns().max(self.resume_ns),
             None if self.awaits_start => window.start_ns,
             None if self.config.pace.messages_max.is_some() => self.last_ns + QUIET_NS,
