@@ -1,6 +1,7 @@
 //! The command line: what a person types, and what is said when it makes no sense.
 
 pub mod common;
+pub mod connect;
 pub mod judge;
 pub mod message;
 pub mod output;
@@ -32,9 +33,11 @@ Exit codes:
   0    the report is VALID or SUSPECT (read the reasons it gives)
   1    the run failed: nothing could be connected, or nothing was answered
   2    the command line makes no sense
-  3    reserved: a threshold was not met
+  3    a threshold was not met (--threshold), or the run was ended by --abort-on
   4    the report is INVALID: connections failed, replies were wrong or missing, the ledger of a
-       fan-out does not add up, or the generator itself was the bottleneck
+       fan-out does not add up, or the generator itself was the bottleneck; stands above 3, since it
+       proves nothing about thresholds (--allow-invalid: exits with 0 or 3 nevertheless)
+  5    `compare` found a regression
   130  interrupted; the report covers what was measured until then";
 
 /// WebSocket load generator with honest clocks: measures in an open or a closed loop, checks every
@@ -261,7 +264,14 @@ mod tests {
     fn nonsense_is_refused_with_a_cure() {
         for (line, word) in [
             ("echo http://127.0.0.1", "ws://"),
-            ("echo wss://127.0.0.1", "TLS"),
+            ("echo ws://127.0.0.1 --insecure", "wss://"),
+            ("echo ws://127.0.0.1 --sni a", "wss://"),
+            ("echo wss://127.0.0.1 --cert a.pem", "--key"),
+            ("echo wss://127.0.0.1 --tls-ca /nonexistent", "--tls-ca"),
+            ("echo wss://127.0.0.1 --sni a/b", "--sni"),
+            ("echo ws://127.0.0.1 --ports 9-8", "backwards"),
+            ("storm ws://127.0.0.1 --ping-interval 1s", "idle"),
+            ("idle ws://127.0.0.1 --ping-interval 1us", "1ms"),
             ("echo ws://127.0.0.1 -c 0", "--connections"),
             ("echo ws://127.0.0.1 -c 10x", "10k"),
             ("echo ws://127.0.0.1 -d 0", "--duration"),

@@ -3,15 +3,16 @@
 //! The one path from a configuration to an exit code: run, judge, write. Commands that make
 //! several runs use its parts.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::commands::{Failure, signals};
-use crate::config::{Config, Output};
+use crate::commands::{Failure, repeat, signals};
+use crate::config::Config;
+use crate::judge::live::{AbortWatch, Fired};
+use crate::judge::{self, junit};
 use crate::live;
 use crate::model::Report;
-use crate::report;
+use crate::outputs;
 use crate::run::{self, Hooks};
 
 /// Runs `config`, prints and writes the reports, and returns the exit code.
@@ -20,9 +21,7 @@ use crate::run::{self, Hooks};
 /// What kept it from being done.
 pub fn execute(config: Config) -> Result<u8, Failure> {
     let is_interrupted = signals::install()?;
-    let report = measure(config.clone(), is_interrupted)?;
-    write_all(&report, &config)?;
-    Ok(report.exit_code)
+    repeat::execute(&config, &is_interrupted)
 }
 
 /// One run, watched and judged.
@@ -30,12 +29,21 @@ pub fn execute(config: Config) -> Result<u8, Failure> {
 /// # Errors
 /// What kept the run from starting.
 pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
-    let watches = live::watches(&config).map_err(Failure::run)?;
+    judge::check(&config).map_err(Failure::usage)?;
+    let settings = config.judge.clone();
+    let fired = Fired::default();
+    let mut watches = live::watches(&config).map_err(Failure::run)?;
+    if !settings.abort_on.is_empty() {
+        let abort = AbortWatch::new(settings.abort_on.clone(), Arc::clone(&fired));
+        watches.push(Box::new(abort));
+    }
     let hooks = Hooks {
         is_interrupted,
         watches,
     };
-    run::run(config, hooks).map_err(Failure::run)
+    let mut report = run::run(config, hooks).map_err(Failure::run)?;
+    judge::apply(&mut report, &settings, fired.get());
+    Ok(report)
 }
 
 /// The report on the terminal and in every file that was asked for.
@@ -43,17 +51,11 @@ pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report
 /// # Errors
 /// What could not be written.
 pub fn write_all(report: &Report, config: &Config) -> Result<(), Failure> {
-    let text = report::terminal::render(report).unwrap_or_default();
-    let json = &config.outputs.json;
-    // With the JSON on standard output, the text must not get in between.
-    let written = if *json == Some(Output::Stdout) {
-        std::io::stderr().write_all(text.as_bytes())
-    } else {
-        std::io::stdout().write_all(text.as_bytes())
-    };
-    written.map_err(|error| Failure::run(format!("cannot write the report: {error}")))?;
-    if let Some(output) = json {
-        report::json::write(report, output).map_err(|error| Failure::run(error.to_string()))?;
+    outputs::write_all(report, config).map_err(Failure::run)?;
+    if let Some(path) = &config.judge.junit {
+        let suite = (format!("{} {}", report.mode, report.url), report);
+        junit::write(path, &[suite])
+            .map_err(|error| Failure::run(format!("cannot write the JUnit file {error}")))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 pub mod frames;
 pub mod hub;
 pub mod json_hub;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
