@@ -7,6 +7,8 @@
 
 pub mod hub;
 pub mod json_hub;
+pub mod page;
+pub mod reports;
 pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
