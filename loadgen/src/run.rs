@@ -603,7 +603,10 @@ impl Run {
         while let Ok(pulse) = self.pulses.try_recv() {
             self.series.add(&pulse);
         }
-        let facts = self.facts();
+        let mut facts = self.facts();
+        // Threads that handed in their results are closing what was open to the end.
+        let alive = self.measured.sheet.tally.alive;
+        facts.reading.open = facts.reading.open.max(alive);
         let rest = self.measured.sheet.take_interval();
         self.series.finish(facts, rest);
         self.measured.series = std::mem::take(&mut self.series).into_seconds();

@@ -4,6 +4,7 @@
 //! threads for what they timed ([`Results::pulse`]), so that rows of all threads cover the same
 //! time, and adds what `/proc` and the gauges say. Judges nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
@@ -65,21 +66,31 @@ pub struct Pulse {
 pub struct Results {
     sheets: Sender<Sheet>,
     pulses: Sender<Pulse>,
+    has_handed_in: Cell<bool>,
 }
 
 impl Results {
     /// The ends that the main thread does not keep.
     pub fn new(sheets: Sender<Sheet>, pulses: Sender<Pulse>) -> Results {
-        Results { sheets, pulses }
+        Results {
+            sheets,
+            pulses,
+            has_handed_in: Cell::new(false),
+        }
     }
 
     /// The end of the run.
     pub fn hand_in(&self, sheet: Sheet) {
+        self.has_handed_in.set(true);
         let _ = self.sheets.send(sheet);
     }
 
-    /// The end of a second.
+    /// The end of a second. Behind the end of the run there is nothing to tell: what was timed in
+    /// this second was handed in with the sheet.
     pub fn pulse(&self, second: u32, sheet: &mut Sheet) {
+        if self.has_handed_in.get() {
+            return;
+        }
         let interval = sheet.take_interval();
         let _ = self.pulses.send(Pulse { second, interval });
     }
@@ -177,7 +188,14 @@ impl Series {
     }
 
     /// The run is over: `rest` is what the threads timed after the last pulse.
-    pub fn finish(&mut self, facts: Facts, rest: Interval) {
+    pub fn finish(&mut self, facts: Facts, mut rest: Interval) {
+        // A thread that ended before it was asked for a second still timed what was in it.
+        if let Some(mut pending) = self.pending.first_entry() {
+            let interval = &mut pending.get_mut().interval;
+            let rest = std::mem::take(&mut rest);
+            interval.response.add(&rest.response);
+            interval.late.add(&rest.late);
+        }
         while !self.pending.is_empty() {
             self.complete_first();
         }

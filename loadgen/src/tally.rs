@@ -448,6 +448,8 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.interval.response.add(&other.interval.response);
+        self.interval.late.add(&other.interval.late);
         self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
