@@ -469,6 +469,7 @@ fn empty_second(like: &Second) -> (Second, Latency) {
         server_cpus_used: None,
         server_busy_share: None,
         server_rss_bytes: None,
+        troubles: BTreeMap::new(),
         ..like.clone()
     };
     (second, Latency::default())
@@ -489,6 +490,9 @@ fn add_second(sum: &mut Second, other: &Second, offset: f64) {
     sum.server_cpus_used = larger(sum.server_cpus_used, other.server_cpus_used);
     sum.server_busy_share = larger(sum.server_busy_share, other.server_busy_share);
     sum.server_rss_bytes = sum.server_rss_bytes.max(other.server_rss_bytes);
+    for (kind, count) in &other.troubles {
+        *sum.troubles.entry(kind.clone()).or_default() += count;
+    }
 }
 
 /// Loads of the same name and stage, each merged.

@@ -49,6 +49,10 @@ pub struct Second {
     pub server_busy_share: Option<f64>,
     /// Resident bytes of the server at its end.
     pub server_rss_bytes: Option<u64>,
+    /// What went wrong in it, by kind; see `Tally::troubles`. The first row has what went wrong
+    /// before it, too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, u64>,
 }
 
 /// What one thread timed in one second.
@@ -174,6 +178,9 @@ impl Series {
         };
         pending.interval.response.add(&pulse.interval.response);
         pending.interval.late.add(&pulse.interval.late);
+        for (kind, count) in &pulse.interval.troubles {
+            *pending.interval.troubles.entry(kind.clone()).or_default() += count;
+        }
         pending.missing = pending.missing.saturating_sub(1);
         let mut is_completed = false;
         while self
@@ -247,6 +254,7 @@ impl Series {
             server_cpus_used: facts.server_cpus_used,
             server_busy_share: facts.server_busy_share,
             server_rss_bytes: facts.server_rss_bytes,
+            troubles: interval.troubles.clone(),
         });
         self.last = facts;
     }
