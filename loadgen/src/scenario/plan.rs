@@ -272,6 +272,8 @@ struct Known {
     /// Its long name and the names that stand for it.
     names: Vec<String>,
     takes_value: bool,
+    /// It takes a value or none.
+    may_stand_alone: bool,
 }
 
 fn known(command: &clap::Command) -> Vec<Known> {
@@ -284,6 +286,9 @@ fn known(command: &clap::Command) -> Vec<Known> {
             Some(Known {
                 names,
                 takes_value: argument.get_action().takes_values(),
+                may_stand_alone: argument
+                    .get_num_args()
+                    .is_some_and(|range| range.min_values() == 0),
             })
         })
         .filter(|known| !known.is_called("help") && !known.is_called("version"))
@@ -474,13 +479,12 @@ impl Maker<'_> {
         words: &mut Vec<String>,
     ) -> Result<(), String> {
         let Placed { text: name, span } = &option.name;
-        let takes_value = self
-            .catalogue
-            .option(kind, name)
-            .is_some_and(|known| known.takes_value);
+        let known = self.catalogue.option(kind, name);
+        let takes_value = known.is_some_and(|known| known.takes_value);
+        let may_stand_alone = !takes_value || known.is_some_and(|known| known.may_stand_alone);
         match (&option.setting, takes_value) {
-            (Setting::Flag(true), false) => words.push(format!("--{name}")),
-            (Setting::Flag(false), false) => {}
+            (Setting::Flag(true), _) if may_stand_alone => words.push(format!("--{name}")),
+            (Setting::Flag(false), _) if may_stand_alone => {}
             (Setting::Values(values), true) => {
                 for value in values {
                     let value = self.fill(value, span)?;
@@ -503,7 +507,7 @@ impl Maker<'_> {
                     }
                 }
             }
-            (Setting::Flag(_), true) => {
+            (Setting::Flag(_), _) => {
                 let sentence = format!("'{name}' needs a value, not true or false");
                 return Err(self.source().error(span, sentence));
             }
@@ -749,11 +753,7 @@ when = "${dialect} != raw"
                 "s.toml:4:1",
                 "needs a value",
             ),
-            (
-                format!("{load}deflate = 5\n"),
-                "s.toml:4:1",
-                "true or false",
-            ),
+            (format!("{load}spin = 5\n"), "s.toml:4:1", "true or false"),
             (
                 format!("{load}size = \"${{none}}\"\n"),
                 "s.toml:4:1",
