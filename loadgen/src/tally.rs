@@ -432,6 +432,10 @@ impl Sheet {
         if let Some(tls_ns) = opened.tls_ns {
             self.tls.record(tls_ns);
         }
+    }
+
+    /// Counts what TLS agreed on, whenever that was.
+    pub fn count_agreed(&mut self, opened: &Opened) {
         if let Some(agreed) = opened.line.link.agreed() {
             *self.tls_agreed.entry(agreed).or_default() += 1;
         }
