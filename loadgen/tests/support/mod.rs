@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
+pub mod frames;
 pub mod hub;
 pub mod json_hub;
 pub mod page;
