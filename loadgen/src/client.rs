@@ -334,7 +334,7 @@ fn judge_reply(
         if window.measures(stamps.intended_ns) {
             let half = usize::from(window.is_second_half(stamps.intended_ns));
             let response_ns = now_ns.saturating_sub(stamps.intended_ns);
-            desk.sheet.response_halves[half].record(response_ns);
+            desk.sheet.record_response(half, response_ns);
             if desk.keeps_service {
                 desk.sheet
                     .service

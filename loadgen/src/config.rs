@@ -7,6 +7,9 @@ use std::sync::Arc;
 use fanwire_protocol::MessageKind;
 use fanwire_reactor::BackendChoice;
 
+use crate::cli::judge::JudgeSettings;
+use crate::cli::output::OutputSettings;
+use crate::cli::tls::TlsSettings;
 use crate::fanout::options::Options;
 use crate::payload::Verify;
 use crate::target::Target;
@@ -45,6 +48,17 @@ pub enum Output {
     File(PathBuf),
 }
 
+impl Output {
+    /// `-` is standard output.
+    pub fn of(path: PathBuf) -> Output {
+        if path.as_os_str() == "-" {
+            Output::Stdout
+        } else {
+            Output::File(path)
+        }
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -74,8 +88,6 @@ pub struct Config {
     pub sources: Vec<IpAddr>,
     /// How much of a reply is checked.
     pub verify: Verify,
-    /// JSON report.
-    pub json: Option<Output>,
     /// The server's process on this host.
     pub server_pid: Option<u32>,
     /// Never sleep between events.
@@ -100,8 +112,12 @@ pub struct Config {
     pub subprotocols: Vec<String>,
     /// Value of the Origin header field.
     pub origin: Option<String>,
-    /// No progress line even on a terminal.
-    pub quiet: bool,
+    /// How a `wss://` server is believed.
+    pub tls: TlsSettings,
+    /// What counts as good enough.
+    pub judge: JudgeSettings,
+    /// Where results go.
+    pub outputs: OutputSettings,
     /// Fan-out: what only it is told.
     pub fanout: Option<Arc<Options>>,
 }

@@ -3,12 +3,17 @@
 //! Field names here are a public interface: adding is fine, renaming is not. How the figures come
 //! about is `model`'s; the one exception is reading percentiles off a histogram.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::tally::Latency;
 
+/// A word of a fixed list when written, any word when read back.
+pub type Word = Cow<'static, str>;
+
 /// Percentiles of one latency, in nanoseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Values counted.
     pub count: u64,
@@ -27,7 +32,7 @@ pub struct Percentiles {
     /// Largest.
     pub max: u64,
     /// Percentiles with fewer than ten values above them: chance decides them.
-    pub unreliable: Vec<&'static str>,
+    pub unreliable: Vec<Word>,
 }
 
 /// A percentile needs this many values above it to mean something.
@@ -46,7 +51,7 @@ impl Percentiles {
         ]
         .into_iter()
         .filter(|(_, quantile)| (count as f64) * (1.0 - quantile) < ABOVE_MIN - 1e-6)
-        .map(|(name, _)| name)
+        .map(|(name, _)| Word::from(name))
         .collect();
         Percentiles {
             count,
@@ -63,7 +68,7 @@ impl Percentiles {
 }
 
 /// Latencies by what they measure.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latencies {
     /// From when a message (storm: a connection) was due to its reply (fan-out: to each copy at a
     /// healthy subscriber).
@@ -89,7 +94,7 @@ pub struct Latencies {
 }
 
 /// Message counters of the whole run, warm-up included.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in tally::Tally")]
 pub struct Messages {
     pub sent: u64,
@@ -107,7 +112,7 @@ pub struct Messages {
 }
 
 /// Connection counters of the whole run.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in tally::Tally")]
 pub struct Connections {
     pub asked: u64,
@@ -120,7 +125,7 @@ pub struct Connections {
 }
 
 /// The server's process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Server {
     /// Its number.
     pub pid: u32,
@@ -145,7 +150,7 @@ pub struct Server {
 }
 
 /// This program.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Generator {
     /// CPU share of the busiest thread, 0 to 1.
     pub cpu_share: Option<f64>,
@@ -164,18 +169,18 @@ pub struct Generator {
 }
 
 /// What was asked for, so that a report can be repeated.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in config::Config")]
 pub struct Settings {
     pub connections: u32,
     pub threads: usize,
     pub message_size_bytes: usize,
-    pub message_kind: &'static str,
+    pub message_kind: Word,
     pub rate_per_second: Option<f64>,
     pub in_flight: u32,
     pub cpus: Vec<usize>,
     pub sources: usize,
-    pub verify: &'static str,
+    pub verify: Word,
     pub spin: bool,
     pub backend: String,
     pub deflate_offered: bool,
@@ -184,7 +189,7 @@ pub struct Settings {
     pub drain_ms: u64,
     pub seed: u64,
     pub address: String,
-    pub version: &'static str,
+    pub version: Word,
     pub is_loopback: bool,
 }
 

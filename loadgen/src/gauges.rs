@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Gauges {
+    handed_over: AtomicU64,
     received: AtomicU64,
     open: AtomicU64,
     opened: AtomicU64,
@@ -26,6 +27,8 @@ pub struct Gauges {
 /// A reading of [`Gauges`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// Messages handed to sockets (storm: cycles begun; fan-out: messages published) so far.
+    pub sent: u64,
     /// Replies (storm: cycles) so far.
     pub received: u64,
     /// Connections open now.
@@ -71,9 +74,10 @@ impl FanoutShown {
 }
 
 impl Gauges {
-    /// Shows replies and connections.
-    pub fn show(&self, received: u64, open: u64) {
+    /// Shows messages sent, replies and connections.
+    pub fn show(&self, sent: u64, received: u64, open: u64) {
         // Each number stands alone: no order between them is promised.
+        self.handed_over.store(sent, Ordering::Relaxed);
         self.received.store(received, Ordering::Relaxed);
         self.open.store(open, Ordering::Relaxed);
     }
@@ -108,6 +112,7 @@ impl Gauges {
         let draining = self.draining.load(Ordering::Acquire);
         let unanswered = self.unanswered.load(Ordering::Acquire);
         Reading {
+            sent: self.handed_over.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
             open: self.open.load(Ordering::Relaxed),
             opened: self.opened.load(Ordering::Relaxed),

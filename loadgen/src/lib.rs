@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod conformance;
 pub mod environment;
@@ -26,10 +27,12 @@ pub mod progress;
 pub mod quantity;
 pub mod report;
 pub mod run;
+pub mod series;
 pub mod storm;
 pub mod table;
 pub mod tally;
 pub mod target;
 pub mod template;
 pub mod verdict;
+pub mod watch;
 pub mod worker;

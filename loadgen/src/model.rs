@@ -5,15 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Mode};
+use crate::environment::Environment;
 use crate::fanout::figures::{Fanout, deliveries, figures};
 use crate::fanout::rules::FanoutEvidence;
-use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, Server, Settings};
+use crate::figures::{
+    Connections, Generator, Latencies, Messages, Percentiles, Server, Settings, Word,
+};
 use crate::host::{CpuUse, Memory, ThreadTime};
 use crate::payload::Verify;
 use crate::plan::Window;
+use crate::series::Second;
 use crate::tally::{Latency, Sheet, Tally};
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
@@ -46,13 +50,17 @@ pub struct Measured {
     pub notes: Vec<String>,
     /// The window, once it was announced; shorter than asked when interrupted.
     pub window: Option<Window>,
+    /// Second by second.
+    pub series: Vec<Second>,
+    /// Host and command line.
+    pub environment: Environment,
 }
 
 /// A judged run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: Word,
     /// The verdict.
     pub verdict: Verdict,
     /// Why it is not VALID.
@@ -60,10 +68,10 @@ pub struct Report {
     /// Remarks that do not touch the verdict.
     pub notes: Vec<String>,
     /// The command.
-    pub mode: &'static str,
+    pub mode: Word,
     /// `open`, `closed` or `none`.
     #[serde(rename = "loop")]
-    pub loop_model: &'static str,
+    pub loop_model: Word,
     /// The URL.
     pub url: String,
     /// Measured seconds.
@@ -104,6 +112,47 @@ pub struct Report {
     pub interrupted: bool,
     /// Exit code of the program.
     pub exit_code: u8,
+    /// Second by second, warm-up included.
+    #[serde(default)]
+    pub series: Vec<Second>,
+    /// Whole histograms in nanoseconds by name, as base64 of HdrHistogram's V2 encoding with
+    /// deflate: what percentiles beyond the printed ones, and merging, are read from.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, String>,
+    /// Thresholds and whether they were met.
+    #[serde(default)]
+    pub thresholds: Vec<ThresholdResult>,
+    /// Of a scenario: the loads it consists of. This report is then their sum.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+    /// Host and command line.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// One load of a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name in the scenario file.
+    pub name: String,
+    /// The stage it belongs to; empty when the scenario has none.
+    pub stage: String,
+    /// What it measured.
+    pub report: Report,
+}
+
+/// A threshold after the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdResult {
+    /// As it was written.
+    pub expression: String,
+    /// The value it was held against, in the unit of the metric (ns, 1/s, shares); `None` when
+    /// the run did not measure it.
+    pub measured: Option<f64>,
+    /// Whether it was met. One that was not measured is not met.
+    pub is_met: bool,
+    /// The measured value as a person reads it.
+    pub text: String,
 }
 
 impl Report {
@@ -121,9 +170,10 @@ impl Report {
         };
         let response = measured.sheet.response();
         let evidence = evidence(config, measured, per_second, &response, fanout.as_ref());
+        let histograms = histograms(measured, &response, fanout.as_ref());
         let judgement = judge(&evidence);
         Report {
-            schema: SCHEMA,
+            schema: SCHEMA.into(),
             verdict: judgement.verdict,
             verdict_reasons: judgement
                 .reasons
@@ -131,12 +181,13 @@ impl Report {
                 .map(|(_, text)| text)
                 .collect(),
             notes: notes(config, measured),
-            mode: config.mode.as_str(),
+            mode: config.mode.as_str().into(),
             loop_model: match (config.mode, config.is_open_loop()) {
                 (Mode::Idle, _) => "none",
                 (_, true) => "open",
                 (_, false) => "closed",
-            },
+            }
+            .into(),
             url: config.target.url.clone(),
             duration_s: seconds,
             warmup_s: config.warmup_ns as f64 / 1e9,
@@ -164,8 +215,38 @@ impl Report {
             fanout,
             interrupted: measured.is_interrupted,
             exit_code: exit_code(&evidence, judgement.verdict),
+            series: measured.series.clone(),
+            histograms,
+            thresholds: Vec::new(),
+            parts: Vec::new(),
+            environment: measured.environment.clone(),
         }
     }
+}
+
+/// The histograms that hold a value.
+fn histograms(
+    measured: &Measured,
+    response: &Latency,
+    fanout: Option<&Fanout>,
+) -> BTreeMap<String, String> {
+    let sheet = &measured.sheet;
+    let mut named = vec![
+        ("response", response),
+        ("service", &sheet.service),
+        ("late", &sheet.late),
+        ("connect", &sheet.connect),
+        ("upgrade", &sheet.upgrade),
+        ("first_message", &sheet.first_message),
+    ];
+    if let Some(fanout) = fanout {
+        named.extend(fanout.message.histograms());
+    }
+    named
+        .into_iter()
+        .filter(|(_, latency)| latency.count() > 0)
+        .map(|(name, latency)| (name.to_owned(), latency.encode()))
+        .collect()
 }
 
 fn latencies(
@@ -236,7 +317,7 @@ fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
         ..FanoutEvidence::default()
     };
     for class in &fanout.classes {
-        match class.class {
+        match class.class.as_ref() {
             "slow" | "stalled" => evidence.lagging.add(&class.ledger),
             _ => evidence.healthy.add(&class.ledger),
         }
@@ -257,7 +338,7 @@ fn evidence(
         let lagging = fanout
             .classes
             .iter()
-            .filter(|class| matches!(class.class, "slow" | "stalled"));
+            .filter(|class| matches!(class.class.as_ref(), "slow" | "stalled"));
         lagging.map(|class| class.ended).sum()
     });
     let halves = &measured.sheet.response_halves;
@@ -406,7 +487,8 @@ fn settings(config: &Config) -> Settings {
         message_kind: match config.kind {
             MessageKind::Text => "text",
             MessageKind::Binary => "binary",
-        },
+        }
+        .into(),
         rate_per_second: config.rate,
         in_flight: config.in_flight,
         cpus: config.cpus.clone(),
@@ -415,7 +497,8 @@ fn settings(config: &Config) -> Settings {
             Verify::None => "none",
             Verify::Length => "len",
             Verify::Full => "full",
-        },
+        }
+        .into(),
         spin: config.spin,
         backend: format!("{:?}", config.backend).to_ascii_lowercase(),
         deflate_offered: config.deflate,
@@ -424,7 +507,7 @@ fn settings(config: &Config) -> Settings {
         drain_ms: config.drain_ms,
         seed: config.seed,
         address: config.address.to_string(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         is_loopback: config.address.ip().is_loopback(),
     }
 }

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crate::config::Mode;
-use crate::gauges::Reading;
 use crate::quantity::format_count;
+use crate::run::all_connections;
+use crate::watch::{Flow, Live, LivePhase, Watch};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -31,28 +32,23 @@ impl Progress {
         }
     }
 
-    /// While connections are being opened.
-    pub fn opening(&mut self, reading: Reading, asked: u32) {
-        if self.is_due().is_some() {
-            let (open, asked) = (format_count(reading.opened), format_count(u64::from(asked)));
-            self.line(&format!(
-                "opening    {open} of {asked} · {} failed",
-                reading.failed
-            ));
-        }
+    fn opening(&mut self, live: &Live<'_>) {
+        let asked = format_count(u64::from(all_connections(live.config)));
+        let open = format_count(live.reading.opened);
+        self.line(&format!(
+            "opening    {open} of {asked} · {} failed",
+            live.reading.failed
+        ));
     }
 
-    /// While subscriptions are being confirmed.
-    pub fn preparing(&mut self, awaited: Option<u64>) {
-        if self.is_due().is_some() {
-            let awaited = awaited.map_or_else(|| "some".to_owned(), format_count);
-            self.line(&format!("subscribing {awaited} not confirmed yet"));
-        }
+    fn subscribing(&mut self, live: &Live<'_>) {
+        let awaited = live.reading.fanout.awaited;
+        let awaited = awaited.map_or_else(|| "some".to_owned(), format_count);
+        self.line(&format!("subscribing {awaited} not confirmed yet"));
     }
 
-    /// While load runs.
-    pub fn running(&mut self, mode: Mode, reading: Reading, left_ns: u64) {
-        let Some(elapsed) = self.is_due() else { return };
+    fn running(&mut self, live: &Live<'_>, elapsed: Duration) {
+        let (mode, reading, left_ns) = (live.config.mode, live.reading, live.left_ns);
         let done = reading.received.saturating_sub(self.last_received);
         self.last_received = reading.received;
         let per_second =
@@ -82,14 +78,7 @@ impl Progress {
         ));
     }
 
-    /// Clears the line, so that the report begins in the first column.
-    pub fn end(&mut self) {
-        if std::mem::take(&mut self.has_line) {
-            self.write("\r\x1b[K");
-        }
-    }
-
-    fn is_due(&mut self) -> Option<Duration> {
+    fn due_after(&mut self) -> Option<Duration> {
         let elapsed = self.last.elapsed();
         if !self.is_shown || elapsed < EVERY {
             return None;
@@ -110,5 +99,25 @@ impl Progress {
             .write_all(text.as_bytes())
             .and_then(|()| stderr.flush())
             .is_ok();
+    }
+}
+
+impl Watch for Progress {
+    fn look(&mut self, live: &Live<'_>) -> Flow {
+        if let Some(elapsed) = self.due_after() {
+            match live.phase {
+                LivePhase::Opening => self.opening(live),
+                LivePhase::Subscribing => self.subscribing(live),
+                _ => self.running(live, elapsed),
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Clears the line, so that the report begins in the first column.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.has_line) {
+            self.write("\r\x1b[K");
+        }
     }
 }

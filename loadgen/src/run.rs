@@ -4,7 +4,6 @@
 //! could, announces the window, samples CPU times at its edges and collects the sheets. Nothing
 //! here waits without a bound.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -15,6 +14,7 @@ use fanwire_reactor::host::{clock_source, local_ports, monotonic_ns, raise_fd_li
 use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, mailbox};
 
 use crate::config::{Config, Mode};
+use crate::environment::Environment;
 use crate::fanout::layout::Layout;
 use crate::fanout::worker::FanoutWorker;
 use crate::fanout::{self, churn};
@@ -23,14 +23,16 @@ use crate::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
 use crate::model::{Measured, Report};
 use crate::opening::{self, Share};
 use crate::plan::Window;
-use crate::progress::Progress;
+use crate::series::{Pulse, Results, Series};
 use crate::storm::Storm;
 use crate::tally::Sheet;
+use crate::watch::{LivePhase, Watch};
 use crate::worker::{Command, Worker};
 
 mod copies;
+mod looking;
 
-use copies::all_connections;
+pub use copies::all_connections;
 
 /// Between the announcement of the window and its first message, so that all threads know it.
 const LEAD_NS: u64 = 20_000_000;
@@ -40,6 +42,8 @@ const LOOK_MS: u64 = 20;
 const PATIENCE_MS: u64 = 10_000;
 /// Descriptors a thread needs beside its connections: rings, doorbells, openings in progress.
 const FDS_PER_THREAD: u64 = 64;
+/// Commands that a thread may be behind with: one a second, and it is taken for dead before that.
+const MAILS: usize = 64;
 /// A spin budget that no run outlasts, in microseconds (an hour and eleven minutes of idleness).
 const SPIN_US: u32 = u32::MAX;
 
@@ -71,14 +75,30 @@ struct Run {
     own_threads: Vec<Option<OwnThread>>,
     notices: Receiver<Notice>,
     sheets: Receiver<Sheet>,
+    pulses: Receiver<Pulse>,
+    series: Series,
+    /// CPU times when the last row ended.
+    row_edge: Edge,
     measured: Measured,
     is_interrupted: Arc<AtomicBool>,
-    progress: Progress,
+    watches: Vec<Box<dyn Watch>>,
+    /// Why a watch ended the run.
+    stop_reason: Option<String>,
     /// Threads that have opened their connections.
     opened: usize,
 }
 
+/// What a run is given beside its configuration.
+#[derive(Default)]
+pub struct Hooks {
+    /// Set from outside when the run is to end early with a partial report.
+    pub is_interrupted: Arc<AtomicBool>,
+    /// Who looks at the run while it lasts.
+    pub watches: Vec<Box<dyn Watch>>,
+}
+
 /// CPU times at one edge of the window.
+#[derive(Default)]
 struct Edge {
     at_ns: u64,
     own: Vec<Option<ThreadTime>>,
@@ -87,21 +107,23 @@ struct Edge {
 
 /// Runs `config` and returns the judged result.
 ///
-/// `is_interrupted` is set from outside when the run is to end early with a partial report.
-///
 /// # Errors
 /// What kept the run from starting, in one or two sentences with cause and cure.
-pub fn run(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, String> {
+pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let notes = preflight(&config)?;
     let memory_before = config.server_pid.and_then(Memory::of_process);
     let config = Arc::new(config);
-    let mut run = start(&config, is_interrupted)?;
+    let mut run = start(&config, hooks)?;
     run.measured.notes = notes;
     run.measured.clock_source = clock_source();
+    let is_loopback = config.address.ip().is_loopback();
+    run.measured.environment = Environment::read(&config.cpus, Some(is_loopback));
     run.wait_started()?;
     run.wait_opened()?;
     run.measure(memory_before);
-    run.collect()?;
+    let collected = run.collect();
+    run.watches.iter_mut().for_each(|watch| watch.end());
+    collected?;
     Ok(Report::new(&config, &run.measured))
 }
 
@@ -140,13 +162,15 @@ fn preflight(config: &Config) -> Result<Vec<String>, String> {
     Ok(notes)
 }
 
-fn start(config: &Arc<Config>, is_interrupted: Arc<AtomicBool>) -> Result<Run, String> {
+fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
     let (notice_sender, notices) = mpsc::channel();
     let (sheet_sender, sheets) = mpsc::channel();
+    let (pulse_sender, pulses) = mpsc::channel();
+    let results = Results::new(sheet_sender, pulse_sender);
     let mut crew = Vec::with_capacity(config.threads);
     for thread in 0..config.threads {
         let (mut senders, receiver) =
-            mailbox(1, 4).map_err(|error| format!("cannot create a mailbox: {error}"))?;
+            mailbox(1, MAILS).map_err(|error| format!("cannot create a mailbox: {error}"))?;
         let mail = senders.pop().ok_or("a mailbox without a sender")?;
         let gauges = Arc::new(Gauges::default());
         let place = Place {
@@ -154,7 +178,7 @@ fn start(config: &Arc<Config>, is_interrupted: Arc<AtomicBool>) -> Result<Run, S
             thread,
             gauges: Arc::clone(&gauges),
             notices: notice_sender.clone(),
-            sheets: sheet_sender.clone(),
+            results: results.clone(),
         };
         let join = std::thread::Builder::new()
             .name(format!("load-{thread}"))
@@ -167,12 +191,16 @@ fn start(config: &Arc<Config>, is_interrupted: Arc<AtomicBool>) -> Result<Run, S
         crew,
         notices,
         sheets,
+        pulses,
+        series: Series::default(),
+        row_edge: Edge::default(),
         measured: Measured {
             backends: vec![String::new(); config.threads],
             ..Measured::default()
         },
-        is_interrupted,
-        progress: Progress::new(!config.quiet && std::io::stderr().is_terminal()),
+        is_interrupted: hooks.is_interrupted,
+        watches: hooks.watches,
+        stop_reason: None,
         config: Arc::clone(config),
         opened: 0,
     })
@@ -184,7 +212,7 @@ struct Place {
     thread: usize,
     gauges: Arc<Gauges>,
     notices: Sender<Notice>,
-    sheets: Sender<Sheet>,
+    results: Results,
 }
 
 impl Place {
@@ -228,9 +256,9 @@ impl Place {
             thread,
             gauges,
             notices,
-            sheets,
+            results,
         } = self;
-        let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), sheets);
+        let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), results);
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
             let share = Share::even(&config, thread);
@@ -245,7 +273,7 @@ impl Place {
             thread,
             gauges,
             notices,
-            sheets,
+            results,
         } = self;
         let Some(options) = config.fanout.clone() else {
             return;
@@ -257,7 +285,7 @@ impl Place {
             &layout,
             thread,
             Arc::clone(&gauges),
-            sheets,
+            results,
         );
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
@@ -274,9 +302,9 @@ impl Place {
             thread,
             gauges,
             notices,
-            sheets,
+            results,
         } = self;
-        let storm = Storm::new(config, thread, gauges, sheets);
+        let storm = Storm::new(config, thread, gauges, results);
         core.run(storm, async move |handle| {
             Storm::start(&handle);
             drop(notices.send(Notice::Opened));
@@ -324,7 +352,7 @@ impl Run {
     }
 
     fn is_interrupted(&self) -> bool {
-        self.is_interrupted.load(Ordering::Relaxed)
+        self.is_interrupted.load(Ordering::Relaxed) || self.stop_reason.is_some()
     }
 
     fn reading(&self) -> Reading {
@@ -337,6 +365,7 @@ impl Run {
         };
         for crew in &self.crew {
             let reading = crew.gauges.read();
+            sum.sent += reading.sent;
             sum.received += reading.received;
             sum.open += reading.open;
             sum.opened += reading.opened;
@@ -364,8 +393,7 @@ impl Run {
             if self.is_interrupted() {
                 self.crew.iter().for_each(|crew| crew.gauges.give_up());
             }
-            self.progress
-                .opening(self.reading(), all_connections(&self.config));
+            self.look(LivePhase::Opening, 0);
         }
         Ok(())
     }
@@ -395,7 +423,9 @@ impl Run {
             until_ns,
         };
         self.measured.window = Some(window);
+        self.series = Series::begin(self.crew.len(), window, self.reading());
         self.command(Command::Begin(window));
+        self.row_edge = self.edge();
         let is_whole = self.wait_until(measure_from_ns, until_ns);
         let begin = self.edge();
         if let Some(before) = memory_before
@@ -478,11 +508,17 @@ impl Run {
             if self.is_interrupted() || self.crew.iter().all(|crew| crew.join.is_finished()) {
                 return false;
             }
-            let nap = Duration::from_nanos(left_ns).min(Duration::from_millis(LOOK_MS));
-            std::thread::sleep(nap);
-            let reading = self.reading();
-            self.progress
-                .running(self.config.mode, reading, end_ns.saturating_sub(now_ns));
+            self.nap(left_ns);
+            let is_warm = self
+                .measured
+                .window
+                .is_some_and(|window| now_ns >= window.measure_from_ns);
+            let phase = if is_warm {
+                LivePhase::Measuring
+            } else {
+                LivePhase::WarmUp
+            };
+            self.look(phase, end_ns.saturating_sub(now_ns));
         }
     }
 
@@ -492,13 +528,21 @@ impl Run {
         let deadline = Instant::now() + patience;
         for _ in 0..self.crew.len() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let sheet = self.sheets.recv_timeout(left).map_err(|_| {
-                self.progress.end();
-                "a thread of the generator ended without a result; please report this"
-            })?;
+            let sheet = self.sheets.recv_timeout(left).map_err(
+                |_| "a thread of the generator ended without a result; please report this",
+            )?;
             self.measured.sheet.add(&sheet);
         }
-        self.progress.end();
+        while let Ok(pulse) = self.pulses.try_recv() {
+            self.series.add(&pulse);
+        }
+        let facts = self.facts();
+        let rest = self.measured.sheet.take_interval();
+        self.series.finish(facts, rest);
+        self.measured.series = std::mem::take(&mut self.series).into_seconds();
+        if let Some(reason) = self.stop_reason.take() {
+            self.measured.notes.push(reason);
+        }
         while Instant::now() < deadline && self.crew.iter().any(|crew| !crew.join.is_finished()) {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
 
 use fanwire_protocol::{Workspace, WorkspaceLimits};
@@ -24,7 +23,7 @@ use crate::opening::source_of;
 use crate::outstanding::Stamps;
 use crate::payload::CONNECTIONS_MAX;
 use crate::plan::{Schedule, Window, share};
-use crate::tally::Sheet;
+use crate::series::Results;
 use crate::worker::{Command, desk_of};
 
 /// The storm ends early when this many cycles failed and none succeeded.
@@ -101,17 +100,12 @@ pub struct Storm {
     thread: usize,
     schedule: Option<Schedule>,
     is_draining: bool,
-    results: Option<Sender<Sheet>>,
+    results: Option<Results>,
 }
 
 impl Storm {
     /// The application of thread `thread` (0-based).
-    pub fn new(
-        config: Arc<Config>,
-        thread: usize,
-        gauges: Arc<Gauges>,
-        results: Sender<Sheet>,
-    ) -> Storm {
+    pub fn new(config: Arc<Config>, thread: usize, gauges: Arc<Gauges>, results: Results) -> Storm {
         let (tasks, _) = share(config.connections, thread, config.threads);
         // Cycles are numbered from a place of their own in every thread, so that a message that
         // reaches the wrong connection is noticed.
@@ -213,8 +207,7 @@ impl Storm {
                     format!("cycles were still in progress {drain_ms} ms after the end")
                 });
             }
-            // The main thread may have given up waiting; then nobody wants the sheet.
-            let _ = results.send(sheet);
+            results.hand_in(sheet);
         }
         io.stop();
     }
@@ -231,7 +224,7 @@ impl Shared {
             let is_measured = desk.window.is_some_and(|window| window.measures(due_ns));
             desk.sheet.tally.asked += 1;
             if is_measured && self.config.is_open_loop() {
-                desk.sheet.late.record(begun_ns.saturating_sub(due_ns));
+                desk.sheet.record_late(begun_ns.saturating_sub(due_ns));
             }
             desk.nonce()
         };
@@ -299,8 +292,11 @@ impl Shared {
                     let first_message_ns = monotonic_ns().saturating_sub(begun_ns);
                     desk.sheet.first_message.record(first_message_ns);
                 }
-                self.gauges
-                    .show(desk.sheet.tally.cycles, u64::from(self.active.get()));
+                self.gauges.show(
+                    desk.sheet.tally.asked,
+                    desk.sheet.tally.cycles,
+                    u64::from(self.active.get()),
+                );
             }
             Err((kind, detail)) => {
                 drop(desk);
@@ -423,6 +419,11 @@ impl Application for Storm {
     fn on_mail(&mut self, io: &mut Io, mail: Command) {
         match mail {
             Command::Begin(window) => self.begin(io, window),
+            Command::Pulse(second) => {
+                if let Some(results) = &self.results {
+                    results.pulse(second, &mut self.shared.desk.borrow_mut().sheet);
+                }
+            }
             Command::Prepare | Command::Account => {}
             Command::Stop => {
                 let now_ns = io.read_clock_ns();

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use crate::fanout::sheet::FanoutSheet;
 
@@ -64,6 +67,50 @@ impl Latency {
     /// The largest value, 0 when nothing was counted.
     pub fn max(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::max)
+    }
+
+    /// The histogram itself, once it holds a value.
+    pub fn histogram(&self) -> Option<&Histogram<u64>> {
+        self.0.as_ref()
+    }
+
+    /// HdrHistogram's V2 encoding with deflate as base64; empty when nothing was counted.
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        let is_written = self.0.as_ref().is_some_and(|histogram| {
+            // Writing to memory does not fail, and the counts of a run fit the encoding.
+            V2DeflateSerializer::new()
+                .serialize(histogram, &mut bytes)
+                .is_ok()
+        });
+        if is_written {
+            STANDARD.encode(bytes)
+        } else {
+            String::new()
+        }
+    }
+
+    /// Reads what [`Latency::encode`] wrote.
+    ///
+    /// # Errors
+    /// A sentence about text that is not such a histogram.
+    pub fn decode(text: &str) -> Result<Latency, String> {
+        if text.is_empty() {
+            return Ok(Latency::default());
+        }
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|error| format!("a histogram is not base64: {error}"))?;
+        let theirs: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| format!("a histogram cannot be read: {error:?}"))?;
+        // Brought into our own bounds, so that it adds up with any other.
+        let mut latency = Latency(empty_histogram());
+        if let Some(mine) = &mut latency.0 {
+            mine.add(&theirs)
+                .map_err(|error| format!("a histogram has other bounds: {error:?}"))?;
+        }
+        Ok(latency)
     }
 
     /// The arithmetic mean, 0 when nothing was counted.
@@ -221,6 +268,15 @@ impl Tally {
     }
 }
 
+/// What was timed since the thread was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct Interval {
+    /// As `Sheet::response_halves`.
+    pub response: Latency,
+    /// As `Sheet::late`.
+    pub late: Latency,
+}
+
 /// Everything one thread brings home.
 #[derive(Clone, Debug, Default)]
 pub struct Sheet {
@@ -232,6 +288,8 @@ pub struct Sheet {
     pub service: Latency,
     /// How late messages were handed to their sockets.
     pub late: Latency,
+    /// The same as `response_halves` and `late` since the last [`Sheet::pulse`].
+    pub interval: Interval,
     /// TCP connect.
     pub connect: Latency,
     /// Opening handshake: request written to response complete.
@@ -243,6 +301,27 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// Counts the response to a measured message of the first (0) or second (1) half.
+    #[inline]
+    pub fn record_response(&mut self, half: usize, ns: u64) {
+        if let Some(latency) = self.response_halves.get_mut(half) {
+            latency.record(ns);
+            self.interval.response.record(ns);
+        }
+    }
+
+    /// Counts how late a measured message was sent.
+    #[inline]
+    pub fn record_late(&mut self, ns: u64) {
+        self.late.record(ns);
+        self.interval.late.record(ns);
+    }
+
+    /// What was timed since the last call.
+    pub fn take_interval(&mut self) -> Interval {
+        std::mem::take(&mut self.interval)
+    }
+
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
@@ -301,6 +380,19 @@ mod tests {
         latency.record(u64::MAX);
         assert!(latency.max() >= LATENCY_MAX_NS);
         assert_eq!(Latency::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn encoded_and_read_back() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut latency = Latency::default();
+        for _ in 0..1_000 {
+            latency.record(random.u64(1..90_000_000_000));
+        }
+        let read = Latency::decode(&latency.encode()).expect("our own encoding");
+        assert_eq!(read.histogram(), latency.histogram());
+        assert_eq!(Latency::decode("").expect("nothing").count(), 0);
+        assert!(Latency::decode("!").is_err() && Latency::decode("AAAA").is_err());
     }
 
     #[test]

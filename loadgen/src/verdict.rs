@@ -3,14 +3,14 @@
 //! Owns the rules and their thresholds. It prints nothing and measures nothing, so that every rule
 //! has a test with plain numbers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
 use crate::fanout::rules::{self, FanoutEvidence};
 use crate::quantity::{format_count, format_ns};
 
 /// The first word of every report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     /// Nothing speaks against the numbers.
@@ -33,7 +33,7 @@ impl Verdict {
 }
 
 /// What kept the rate from being higher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Limiter {
     /// The server's busiest thread had no time left.

@@ -9,7 +9,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use fanwire_protocol::{DeflateParameters, Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
@@ -21,6 +20,7 @@ use crate::opening::Opens;
 use crate::outstanding::Stamps;
 use crate::payload::Codec;
 use crate::plan::{Schedule, Window, permutation};
+use crate::series::Results;
 use crate::table::Table;
 use crate::tally::Sheet;
 
@@ -35,6 +35,8 @@ pub enum Command {
     Stop,
     /// Fan-out: nothing more is to be expected; the sheet is wanted.
     Account,
+    /// A second is over: what was timed in it is wanted. The number of the second, from 0.
+    Pulse(u32),
 }
 
 /// A connection whose opening handshake is complete.
@@ -97,7 +99,7 @@ pub struct Worker {
     scratch: Vec<u8>,
     gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
-    results: Sender<Sheet>,
+    results: Results,
     /// Told when every opened connection has arrived here.
     awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
 }
@@ -108,7 +110,7 @@ impl Worker {
         config: Arc<Config>,
         thread: usize,
         gauges: Arc<Gauges>,
-        results: Sender<Sheet>,
+        results: Results,
     ) -> Worker {
         Worker {
             desk: desk_of(&config, thread),
@@ -219,7 +221,7 @@ impl Worker {
                 continue;
             };
             if window.measures(due_ns) {
-                self.desk.sheet.late.record(now_ns - due_ns);
+                self.desk.sheet.record_late(now_ns - due_ns);
             }
             self.send(
                 io,
@@ -289,8 +291,7 @@ impl Worker {
                 seat.client.account_ended(tally);
             }
         }
-        // The main thread may have given up waiting; then nobody wants the sheet.
-        let _ = self.results.send(std::mem::take(&mut self.desk.sheet));
+        self.results.hand_in(std::mem::take(&mut self.desk.sheet));
         let Worker { seats, desk, .. } = self;
         for (token, seat) in seats.iter_mut() {
             seat.is_explained = true;
@@ -450,13 +451,15 @@ impl Application for Worker {
         match mail {
             Command::Begin(window) => self.begin(io, window),
             Command::Stop => self.end(io),
+            Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
             Command::Prepare | Command::Account => {}
         }
     }
 
     fn on_turn(&mut self, _io: &mut Io) {
+        let tally = &self.desk.sheet.tally;
         self.gauges
-            .show(self.desk.sheet.tally.received, self.seats.count() as u64);
+            .show(tally.sent, tally.received, self.seats.count() as u64);
     }
 
     fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {

@@ -221,7 +221,7 @@ impl Desk {
         let response_ns = now_ns.saturating_sub(stamp.intended_ns);
         if class == Class::Healthy {
             let half = usize::from(window.is_second_half(stamp.intended_ns));
-            self.sheet.response_halves[half].record(response_ns);
+            self.sheet.record_response(half, response_ns);
             self.sheet
                 .service
                 .record(now_ns.saturating_sub(stamp.sent_ns));

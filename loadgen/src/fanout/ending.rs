@@ -47,8 +47,7 @@ impl FanoutWorker {
         }
         let mut sheet = std::mem::take(&mut self.desk.sheet);
         sheet.fanout = Some(Box::new(std::mem::take(&mut self.desk.fan)));
-        // The main thread may have given up waiting; then nobody wants the sheet.
-        let _ = self.results.send(sheet);
+        self.results.hand_in(sheet);
         self.close_all(io);
     }
 

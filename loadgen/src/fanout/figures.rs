@@ -2,20 +2,20 @@
 //!
 //! Field names are a public interface, as in `crate::figures`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::fanout::books::Counts;
 use crate::fanout::layout::{CLASSES, Class, Layout, Pace};
 use crate::fanout::options::{Kind, Options};
 use crate::fanout::sheet::{ClassSheet, FanoutSheet};
-use crate::figures::Percentiles;
+use crate::figures::{Percentiles, Word};
 use crate::model::Measured;
 use crate::tally::{Latency, Sheet};
 
 /// Where every copy went:
 /// `eligible = delivered + declared gap + conflated + unrecovered + cut off + in flight + missing`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Published messages times those entitled to them.
     pub eligible: u64,
@@ -125,10 +125,10 @@ impl Ledger {
 }
 
 /// The subscribers of one class.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClassFigures {
     /// `healthy`, `slow`, `stalled` or `churning`.
-    pub class: &'static str,
+    pub class: Word,
     /// How many.
     pub subscribers: u64,
     /// Those whose connection ended before the run did.
@@ -140,7 +140,7 @@ pub struct ClassFigures {
 }
 
 /// Of each followed message, over the healthy subscribers of its topic.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MessageFigures {
     /// Messages followed.
     pub followed: u64,
@@ -156,10 +156,25 @@ pub struct MessageFigures {
     pub reach_mean: Option<f64>,
     /// The least of them.
     pub reach_min: Option<f64>,
+    /// Whole histograms of first, last and spread; a report keeps them under `histograms`.
+    #[serde(skip)]
+    pub latencies: [Latency; 3],
+}
+
+impl MessageFigures {
+    /// The histograms with the names that a report gives them.
+    pub fn histograms(&self) -> [(&'static str, &Latency); 3] {
+        let [first, last, spread] = &self.latencies;
+        [
+            ("fanout_first", first),
+            ("fanout_last", last),
+            ("fanout_spread", spread),
+        ]
+    }
 }
 
 /// Leaving and coming back.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in sheet::Comings")]
 pub struct ChurnFigures {
     pub left: u64,
@@ -169,18 +184,18 @@ pub struct ChurnFigures {
 }
 
 /// What was asked for, beyond the settings of every command.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in options::Options")]
 pub struct FanoutSettings {
-    pub dialect: &'static str,
+    pub dialect: Word,
     pub publishers: u32,
     pub topics: u32,
     pub topic_name: String,
     pub topics_per_subscriber: u32,
     pub zipf: f64,
     pub burst: u32,
-    pub payload: &'static str,
-    pub kind: &'static str,
+    pub payload: Word,
+    pub kind: Word,
     pub keys: Option<u32>,
     pub max_rate: u32,
     pub slow_share: Option<f64>,
@@ -192,7 +207,7 @@ pub struct FanoutSettings {
 }
 
 /// Everything that only a fan-out reports.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fanout {
     /// Messages handed to sockets, warm-up included.
     pub published: u64,
@@ -260,7 +275,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
         let own = Ledger::of(part, sheet, has_numbers);
         ledger.add(&own);
         classes.push(ClassFigures {
-            class: class.as_str(),
+            class: class.as_str().into(),
             subscribers: part.subscribers,
             ended: part.ended,
             delivery_ns: match class {
@@ -372,23 +387,25 @@ fn message_figures(
         spread_ns: Percentiles::of(&spread),
         reach_mean: (followed > 0).then(|| sum / followed as f64),
         reach_min: (followed > 0).then_some(least),
+        latencies: [first, last, spread],
     }
 }
 
 fn settings(options: &Options) -> FanoutSettings {
     FanoutSettings {
-        dialect: options.dialect.as_str(),
+        dialect: options.dialect.as_str().into(),
         publishers: options.publishers,
         topics: options.topics,
         topic_name: options.topic_name.clone(),
         topics_per_subscriber: options.topics_per_subscriber,
         zipf: options.zipf,
         burst: options.burst,
-        payload: options.form.as_str(),
+        payload: options.form.as_str().into(),
         kind: match options.kind {
             Kind::Events => "events",
             Kind::State { .. } => "state",
-        },
+        }
+        .into(),
         keys: match options.kind {
             Kind::Events => None,
             Kind::State { keys } => Some(keys),

@@ -91,7 +91,7 @@ impl FanoutWorker {
                 continue;
             }
             if window.measures(due_ns) {
-                self.desk.sheet.late.record(now_ns - due_ns);
+                self.desk.sheet.record_late(now_ns - due_ns);
             }
             self.desk.compose(stream, number, due_ns, now_ns, false);
             if self.send_composed(io, stream) {

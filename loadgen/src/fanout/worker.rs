@@ -6,7 +6,6 @@
 //! completion that carries it is handled.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use fanwire_protocol::{Connection, Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
@@ -24,6 +23,7 @@ use crate::fanout::throttle::Throttle;
 use crate::gauges::{FanoutShown, Gauges};
 use crate::opening::Opens;
 use crate::plan::{Window, share};
+use crate::series::Results;
 use crate::table::Table;
 use crate::tally::Sheet;
 use crate::worker::{Command, Upgraded, explain};
@@ -76,7 +76,7 @@ pub struct FanoutWorker {
     scratch: Vec<u8>,
     answers: hear::Answers,
     pub(super) gauges: Arc<Gauges>,
-    pub(super) results: Sender<Sheet>,
+    pub(super) results: Results,
     awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
 }
 
@@ -88,7 +88,7 @@ impl FanoutWorker {
         layout: &Arc<Layout>,
         thread: usize,
         gauges: Arc<Gauges>,
-        results: Sender<Sheet>,
+        results: Results,
     ) -> FanoutWorker {
         let (count, first) = share(config.connections, thread, config.threads);
         let (connections, own) = publisher_connections(options, layout, thread, config.threads);
@@ -209,8 +209,11 @@ impl FanoutWorker {
     }
 
     fn show(&self) {
-        self.gauges
-            .show(self.desk.delivered(), self.seats.count() as u64);
+        self.gauges.show(
+            self.desk.fan.sent,
+            self.desk.delivered(),
+            self.seats.count() as u64,
+        );
         self.gauges.show_fanout(FanoutShown {
             sent: self.desk.fan.sent,
             owed: self.desk.owed,
@@ -366,6 +369,7 @@ impl Application for FanoutWorker {
                 self.prepare(io);
             }
             Command::Prepare => {}
+            Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
             Command::Begin(window) => self.begin(io, window),
             Command::Stop => {
                 if let Some(window) = &mut self.desk.window {

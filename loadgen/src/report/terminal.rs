@@ -120,7 +120,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     } else {
         format!(" / {} alive at end", format_count(connections.alive))
     };
-    let served = if matches!(report.mode, "idle" | "fanout") {
+    let served = if matches!(report.mode.as_ref(), "idle" | "fanout") {
         String::new()
     } else {
         format!(" / {} served", format_count(connections.served))
@@ -145,7 +145,7 @@ pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fm
         ("max", percentiles.max),
     ];
     for (label, ns) in cells {
-        let mark = if percentiles.unreliable.contains(&label) {
+        let mark = if percentiles.unreliable.iter().any(|name| name == label) {
             "*"
         } else {
             ""
@@ -168,7 +168,7 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     }
     writeln!(out)?;
     let mut shown = Vec::new();
-    match (report.mode, report.loop_model) {
+    match (report.mode.as_ref(), report.loop_model.as_ref()) {
         ("idle", _) => {}
         ("fanout", _) => {
             shown.push(("delivery (intended)", &latency.response));
@@ -231,7 +231,7 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
 
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
-    let (one, many) = match report.mode {
+    let (one, many) = match report.mode.as_ref() {
         "storm" => ("connection", "connections"),
         "fanout" => ("delivery", "deliveries"),
         _ => ("message", "messages"),

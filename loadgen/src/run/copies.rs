@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::{LOOK_MS, Run};
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::fanout::layout::Layout;
 use crate::fanout::publish::publisher_connections;
+use crate::watch::LivePhase;
 use crate::worker::Command;
 
 /// A fan-out that delivered nothing for so long has nothing more to deliver.
 const QUIET: Duration = Duration::from_millis(1_500);
 
 /// Subscribers and publishers of a fan-out; of the other commands what was asked for.
-pub(super) fn all_connections(config: &Config) -> u32 {
+pub fn all_connections(config: &Config) -> u32 {
     let publishers = config.fanout.as_ref().map_or(0, |options| {
         let layout = Layout::new(options, 0, config.seed);
         publisher_connections(options, &layout, 0, 1).0
@@ -32,7 +33,7 @@ impl Run {
             if awaited == Some(0) {
                 break;
             }
-            self.progress.preparing(awaited);
+            self.look(LivePhase::Subscribing, 0);
             std::thread::sleep(Duration::from_millis(LOOK_MS));
         }
     }
@@ -55,7 +56,7 @@ impl Run {
             } else if now.duration_since(moved_at) >= QUIET {
                 return;
             }
-            self.progress.running(Mode::Fanout, reading, 0);
+            self.look(LivePhase::Draining, 0);
             std::thread::sleep(Duration::from_millis(LOOK_MS));
         }
     }

@@ -1,0 +1,211 @@
+//! The options that every load command takes.
+
+use clap::{Args, ValueEnum};
+use fanwire_protocol::MessageKind;
+use fanwire_reactor::BackendChoice;
+
+use crate::cli::judge::JudgeArguments;
+use crate::cli::output::OutputArguments;
+use crate::cli::tls::TlsArguments;
+use crate::config::{Config, Mode};
+use crate::payload::{CONNECTIONS_MAX, Verify};
+use crate::quantity::{parse_count, parse_duration_ns};
+use crate::target::{Target, parse_sources};
+
+/// What every load command takes.
+#[derive(Args, Debug)]
+pub struct CommonArguments {
+    /// Where to: ws://HOST[:PORT][/PATH][?QUERY]
+    url: String,
+    /// Connections to open (storm: how many are being established at once)
+    #[arg(short, long, default_value = "50", value_name = "N", value_parser = parse_count)]
+    connections: u64,
+    /// Threads, each with its own event loop and its share of the connections
+    #[arg(short, long, default_value = "1", value_name = "N", value_parser = parse_count)]
+    threads: u64,
+    /// How long to measure, after the warm-up
+    #[arg(short, long, alias = "time", short_alias = 'z', default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
+    duration: u64,
+    /// Pin the threads to these CPUs, in turn: 1 or 2,3 or 4-7
+    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    cpu: Option<CpuList>,
+    /// Connect from these addresses, in turn: each carries some 28,000 connections to one port
+    #[arg(long, alias = "local-ips", value_name = "CIDR,…")]
+    source: Option<String>,
+    /// Process of the server on this host: reports its CPU per message and memory per connection
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// Poll without sleeping: sends on time to the microsecond, at the price of a whole CPU
+    #[arg(long)]
+    spin: bool,
+    /// Kernel interface: io_uring, or epoll where it is refused
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: Backend,
+    /// Offer permessage-deflate (RFC 7692)
+    #[arg(long)]
+    deflate: bool,
+    /// Longest time for one TCP connect, and for one opening handshake
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
+    connect_timeout: u64,
+    /// Longest wait for outstanding replies at the end
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = parse_duration_ns)]
+    drain: u64,
+    /// Repeats masking keys, payloads and the order of connections
+    #[arg(long, default_value = "1", value_name = "N")]
+    seed: u64,
+    /// Further header field of the opening handshake; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<(String, String)>,
+    /// Offer a subprotocol; may be repeated
+    #[arg(long, value_name = "NAME")]
+    subprotocol: Vec<String>,
+    /// Origin header field, as a browser would send it
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    #[command(flatten)]
+    tls: TlsArguments,
+    #[command(flatten)]
+    judge: JudgeArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// `--backend`.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum Backend {
+    /// io_uring where the kernel allows it, else epoll
+    Auto,
+    /// io_uring or fail
+    Uring,
+    /// epoll
+    Epoll,
+}
+
+impl Backend {
+    /// The reactor's word for it.
+    pub fn choice(self) -> BackendChoice {
+        match self {
+            Backend::Auto => BackendChoice::Auto,
+            Backend::Uring => BackendChoice::Uring,
+            Backend::Epoll => BackendChoice::Epoll,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct CpuList(Vec<usize>);
+
+fn parse_cpus(text: &str) -> Result<CpuList, String> {
+    let number = |text: &str| {
+        text.trim()
+            .parse::<usize>()
+            .ok()
+            .filter(|cpu| *cpu < 4_096)
+            .ok_or_else(|| format!("'{text}' is not a CPU number; write 1 or 2,3 or 4-7"))
+    };
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        match part.split_once('-') {
+            None => cpus.push(number(part)?),
+            Some((first, last)) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return Err(format!("'{part}' runs backwards"));
+                }
+                cpus.extend(first..=last);
+            }
+        }
+    }
+    Ok(CpuList(cpus))
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let Some((name, value)) = text.split_once(':') else {
+        return Err(format!("'{text}' lacks a colon; write -H 'Name: value'"));
+    };
+    let name = name.trim();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(format!("'{name}' is not a header field name"));
+    }
+    let value = value.trim();
+    if value.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(format!(
+            "the value of '{name}' contains a control character"
+        ));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// More threads than this on one host help nobody.
+const THREADS_MAX: u64 = 1_024;
+
+impl CommonArguments {
+    /// Checks what clap cannot: limits, combinations, names that must resolve.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self, mode: Mode) -> Result<Config, String> {
+        let target = Target::parse(&self.url)?;
+        let connections = u32::try_from(self.connections)
+            .ok()
+            .filter(|count| (1..=CONNECTIONS_MAX).contains(count))
+            .ok_or("--connections must be between 1 and 16,777,216")?;
+        if !(1..=THREADS_MAX).contains(&self.threads) {
+            return Err("--threads must be between 1 and 1,024".into());
+        }
+        if self.duration == 0 {
+            return Err("--duration must be longer than nothing".into());
+        }
+        let sources = self
+            .source
+            .as_deref()
+            .map(parse_sources)
+            .transpose()?
+            .unwrap_or_default();
+        let addresses = target.resolve()?;
+        let is_reachable = |address: &&std::net::SocketAddr| {
+            sources
+                .first()
+                .is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+        };
+        let Some(address) = addresses.iter().find(is_reachable).copied() else {
+            return Err(format!(
+                "'{}' has no address of the family of --source",
+                target.host
+            ));
+        };
+        Ok(Config {
+            mode,
+            address,
+            connections,
+            // A thread without a connection would only burn a CPU.
+            threads: self.threads.min(u64::from(connections)) as usize,
+            duration_ns: self.duration,
+            warmup_ns: 0,
+            message_size: 64,
+            rate: None,
+            in_flight: 1,
+            cpus: self.cpu.map(|list| list.0).unwrap_or_default(),
+            sources,
+            verify: Verify::Full,
+            server_pid: self.server_pid,
+            spin: self.spin,
+            backend: self.backend.choice(),
+            deflate: self.deflate,
+            connect_rate: None,
+            connect_timeout_ms: (self.connect_timeout / 1_000_000).max(1),
+            drain_ms: self.drain / 1_000_000,
+            seed: self.seed,
+            kind: MessageKind::Binary,
+            headers: self.headers,
+            subprotocols: self.subprotocol,
+            origin: self.origin,
+            tls: self.tls.into_settings()?,
+            judge: self.judge.into_settings()?,
+            outputs: self.output.into_settings()?,
+            fanout: None,
+            target,
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! The command line: what a person types, and what is said when it makes no sense.
+
+pub mod common;
+pub mod judge;
+pub mod message;
+pub mod output;
+pub mod pace;
+pub mod tls;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use common::{Backend, CommonArguments};
+use message::MessageArguments;
+use pace::PaceArguments;
+
+use crate::commands;
+use crate::config::{Config, Mode};
+use crate::fanout::cli::FanoutArguments;
+use crate::quantity::{parse_duration_ns, parse_rate};
+
+const EXAMPLES: &str = "\
+Examples:
+  fanwire-loadgen echo  ws://127.0.0.1:9001 -c 200 -d 10s                 closed loop: how fast can it go?
+  fanwire-loadgen echo  ws://127.0.0.1:9001 -c 200 -d 30s -R 50k          open loop: what latency at 50,000/s?
+  fanwire-loadgen idle  ws://127.0.0.1:9001 -c 15k -d 60s --server-pid 42 memory per connection, drops
+  fanwire-loadgen storm ws://127.0.0.1:9001 -c 50 -d 10s --source 127.0.0.0/28
+  fanwire-loadgen fanout ws://127.0.0.1:9001 -c 5k -R 20 -s 100            1 publisher, 5,000 subscribers
+
+Counts take k, m, g (10k); sizes B, k, KiB, MiB (16KiB); times ns, us, ms, s, m, h (500us; a bare number is seconds).
+
+Exit codes:
+  0    the report is VALID or SUSPECT (read the reasons it gives)
+  1    the run failed: nothing could be connected, or nothing was answered
+  2    the command line makes no sense
+  3    reserved: a threshold was not met
+  4    the report is INVALID: connections failed, replies were wrong or missing, the ledger of a
+       fan-out does not add up, or the generator itself was the bottleneck
+  130  interrupted; the report covers what was measured until then";
+
+/// WebSocket load generator with honest clocks: measures in an open or a closed loop, checks every
+/// reply, and says first whether its own result can be believed.
+#[derive(Parser, Debug)]
+#[command(name = "fanwire-loadgen", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Request and reply: throughput in a closed loop, latency at a rate in an open loop (-R)
+    #[command(after_help = EXAMPLES)]
+    Echo(EchoArguments),
+    /// Hold connections: answers pings, counts drops, measures the server's memory per connection
+    #[command(after_help = EXAMPLES)]
+    Idle(IdleArguments),
+    /// Connection storm: connect, upgrade, one echoed message, reset, over and over
+    #[command(after_help = EXAMPLES)]
+    Storm(StormArguments),
+    /// Publishers and subscribers over topics: delivery latency, first, last, spread and reach of
+    /// every message, and a ledger in which each copy is accounted for
+    #[command(after_help = EXAMPLES)]
+    Fanout(Box<FanoutArguments>),
+    /// Steady connecting and disconnecting, and reconnecting with backoff
+    Churn(commands::churn::Arguments),
+    /// Mixed, staged scenario from a file or a preset
+    Run(commands::run::Arguments),
+    /// Largest load that meets the thresholds
+    Find(commands::find::Arguments),
+    /// One run per value of a parameter: table and plot
+    Sweep(commands::sweep::Arguments),
+    /// Two sets of saved runs, with statistics
+    Compare(commands::compare::Arguments),
+    /// Render saved runs again, or merge those of several processes
+    Report(commands::report::Arguments),
+    /// What this host can do, and what stands in the way
+    Doctor(commands::doctor::Arguments),
+    /// Ceiling and noise floor of the generator on this host
+    Calibrate(commands::calibrate::Arguments),
+    /// Prove the measurement against servers with known faults
+    Selftest(commands::selftest::Arguments),
+    /// Client half of an Autobahn fuzzing server: echo every case, then ask for the reports.
+    ///
+    /// Runs `/getCaseCount`, `/runCase?case=N&agent=NAME` for every case, and
+    /// `/updateReports?agent=NAME`, with permessage-deflate offered in full. The verdicts are in
+    /// the fuzzing server's report, not here.
+    #[command(hide = true)]
+    Conformance(ConformanceArguments),
+}
+
+/// `echo`.
+#[derive(Args, Debug)]
+pub struct EchoArguments {
+    #[command(flatten)]
+    common: CommonArguments,
+    #[command(flatten)]
+    message: MessageArguments,
+    #[command(flatten)]
+    pace: PaceArguments,
+}
+
+/// `idle`.
+#[derive(Args, Debug)]
+pub struct IdleArguments {
+    #[command(flatten)]
+    common: CommonArguments,
+    /// New connections per second while opening them (default: as fast as they open)
+    #[arg(long, value_name = "N/s", value_parser = parse_rate)]
+    connect_rate: Option<f64>,
+}
+
+/// `storm`.
+#[derive(Args, Debug)]
+pub struct StormArguments {
+    #[command(flatten)]
+    common: CommonArguments,
+    #[command(flatten)]
+    message: MessageArguments,
+    /// Open loop: begin this many connections per second by an absolute schedule, -c of them at
+    /// once at most; `total` then counts from when a connection was due
+    #[arg(short = 'R', long, alias = "connect-rate", value_name = "N/s", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Load before measuring starts
+    #[arg(short, long, default_value = "1s", value_name = "TIME", value_parser = parse_duration_ns)]
+    warmup: u64,
+}
+
+/// `conformance`.
+#[derive(Args, Debug)]
+pub struct ConformanceArguments {
+    /// Address of the fuzzing server, for example ws://127.0.0.1:9010
+    pub url: String,
+    /// Name of this client in the reports
+    #[arg(long, default_value = "fanwire-loadgen", value_name = "NAME")]
+    pub agent: String,
+    /// Kernel interface
+    #[arg(long, value_enum, default_value = "auto")]
+    pub backend: Backend,
+    /// Give a case up after this long
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration_ns)]
+    pub case_timeout: u64,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Job {
+    /// A load run.
+    Run(Box<Config>),
+    /// The Autobahn client.
+    Conformance(ConformanceArguments),
+    /// `churn`.
+    Churn(commands::churn::Arguments),
+    /// `run`.
+    Scenario(commands::run::Arguments),
+    /// `find`.
+    Find(commands::find::Arguments),
+    /// `sweep`.
+    Sweep(commands::sweep::Arguments),
+    /// `compare`.
+    Compare(commands::compare::Arguments),
+    /// `report`.
+    Report(commands::report::Arguments),
+    /// `doctor`.
+    Doctor(commands::doctor::Arguments),
+    /// `calibrate`.
+    Calibrate(commands::calibrate::Arguments),
+    /// `selftest`.
+    Selftest(commands::selftest::Arguments),
+}
+
+impl Cli {
+    /// Checks what clap cannot: limits, combinations, names that must resolve.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure; the program exits with 2.
+    pub fn into_job(self) -> Result<Job, String> {
+        let config = match self.command {
+            Command::Conformance(arguments) => return Ok(Job::Conformance(arguments)),
+            Command::Echo(echo) => {
+                let config = echo.common.into_config(Mode::Echo)?;
+                echo.pace.apply(echo.message.apply(config)?)?
+            }
+            Command::Idle(idle) => Config {
+                connect_rate: idle.connect_rate,
+                ..idle.common.into_config(Mode::Idle)?
+            },
+            Command::Storm(storm) => Config {
+                rate: storm.rate,
+                warmup_ns: storm.warmup,
+                ..storm
+                    .message
+                    .apply(storm.common.into_config(Mode::Storm)?)?
+            },
+            Command::Fanout(fanout) => fanout.into_config()?,
+            Command::Churn(arguments) => return Ok(Job::Churn(arguments)),
+            Command::Run(arguments) => return Ok(Job::Scenario(arguments)),
+            Command::Find(arguments) => return Ok(Job::Find(arguments)),
+            Command::Sweep(arguments) => return Ok(Job::Sweep(arguments)),
+            Command::Compare(arguments) => return Ok(Job::Compare(arguments)),
+            Command::Report(arguments) => return Ok(Job::Report(arguments)),
+            Command::Doctor(arguments) => return Ok(Job::Doctor(arguments)),
+            Command::Calibrate(arguments) => return Ok(Job::Calibrate(arguments)),
+            Command::Selftest(arguments) => return Ok(Job::Selftest(arguments)),
+        };
+        Ok(Job::Run(Box::new(config)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Verify;
+
+    fn job(line: &str) -> Result<Job, String> {
+        let words = std::iter::once("fanwire-loadgen").chain(line.split_whitespace());
+        Cli::try_parse_from(words)
+            .map_err(|error| error.to_string())?
+            .into_job()
+    }
+
+    fn config(line: &str) -> Config {
+        match job(line) {
+            Ok(Job::Run(config)) => *config,
+            other => unreachable!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn wrk_users_feel_at_home() {
+        let config =
+            config("echo ws://127.0.0.1:9001/x -c 10k -t 2 -d 30s -R 200k -s 16KiB -H A:b");
+        assert_eq!((config.connections, config.threads), (10_000, 2));
+        assert_eq!(config.duration_ns, 30_000_000_000);
+        assert_eq!(config.rate, Some(200_000.0));
+        assert_eq!(config.message_size, 16_384);
+        assert_eq!(config.headers, [("A".to_owned(), "b".to_owned())]);
+        assert_eq!(config.verify, Verify::Full);
+        assert_eq!(config.warmup_ns, 1_000_000_000);
+    }
+
+    #[test]
+    fn cpu_lists() {
+        let config = config("idle ws://127.0.0.1 --cpu 1,4-6");
+        assert_eq!(config.cpus, [1, 4, 5, 6]);
+        assert!(job("idle ws://127.0.0.1 --cpu 6-4").is_err());
+        assert!(job("idle ws://127.0.0.1 --cpu x").is_err());
+    }
+
+    #[test]
+    fn a_thread_has_a_connection() {
+        assert_eq!(config("echo ws://127.0.0.1 -c 3 -t 8").threads, 3);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_cure() {
+        for (line, word) in [
+            ("echo http://127.0.0.1", "ws://"),
+            ("echo wss://127.0.0.1", "TLS"),
+            ("echo ws://127.0.0.1 -c 0", "--connections"),
+            ("echo ws://127.0.0.1 -c 10x", "10k"),
+            ("echo ws://127.0.0.1 -d 0", "--duration"),
+            ("echo ws://127.0.0.1 --in-flight 0", "--in-flight"),
+            (
+                "echo ws://127.0.0.1 -R 10 --in-flight 4",
+                "cannot be used with",
+            ),
+            ("echo ws://127.0.0.1 --text --binary", "cannot be used with"),
+            ("echo ws://127.0.0.1 -s 1g", "KiB"),
+            ("echo ws://127.0.0.1 --source ::1", "--source"),
+            ("echo ws://127.0.0.1 -H nonsense", "colon"),
+            ("idle ws://127.0.0.1 -R 5", "-R"),
+        ] {
+            let error = job(line).expect_err(line);
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,66 @@
+//! The commands that are one run: `echo`, `fanout`, `storm`, `idle`.
+//!
+//! The one path from a configuration to an exit code: run, judge, write. Commands that make
+//! several runs use its parts.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::commands::{Failure, signals};
+use crate::config::{Config, Output};
+use crate::model::Report;
+use crate::progress::Progress;
+use crate::report;
+use crate::run::{self, Hooks};
+use crate::watch::Watch;
+
+/// Runs `config`, prints and writes the reports, and returns the exit code.
+///
+/// # Errors
+/// What kept it from being done.
+pub fn execute(config: Config) -> Result<u8, Failure> {
+    let is_interrupted = signals::install()?;
+    let report = measure(config.clone(), is_interrupted)?;
+    write_all(&report, &config)?;
+    Ok(report.exit_code)
+}
+
+/// One run, watched and judged.
+///
+/// # Errors
+/// What kept the run from starting.
+pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
+    let watches = watches(&config);
+    let hooks = Hooks {
+        is_interrupted,
+        watches,
+    };
+    run::run(config, hooks).map_err(Failure::run)
+}
+
+/// Who looks at a run while it lasts.
+fn watches(config: &Config) -> Vec<Box<dyn Watch>> {
+    let is_shown = !config.outputs.is_quiet && std::io::stderr().is_terminal();
+    vec![Box::new(Progress::new(is_shown))]
+}
+
+/// The report on the terminal and in every file that was asked for.
+///
+/// # Errors
+/// What could not be written.
+pub fn write_all(report: &Report, config: &Config) -> Result<(), Failure> {
+    let text = report::terminal::render(report).unwrap_or_default();
+    let json = &config.outputs.json;
+    // With the JSON on standard output, the text must not get in between.
+    let written = if *json == Some(Output::Stdout) {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().write_all(text.as_bytes())
+    };
+    written.map_err(|error| Failure::run(format!("cannot write the report: {error}")))?;
+    if let Some(output) = json {
+        report::json::write(report, output).map_err(|error| Failure::run(error.to_string()))?;
+    }
+    Ok(())
+}
