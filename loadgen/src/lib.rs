@@ -33,6 +33,7 @@ pub mod table;
 pub mod tally;
 pub mod target;
 pub mod template;
+pub mod tokens;
 pub mod verdict;
 pub mod watch;
 pub mod worker;

@@ -17,8 +17,9 @@ use crate::target::{Target, parse_sources};
 pub struct CommonArguments {
     /// Where to: ws://HOST[:PORT][/PATH][?QUERY]
     url: String,
-    /// Connections to open (storm: how many are being established at once)
-    #[arg(short, long, default_value = "50", value_name = "N", value_parser = parse_count)]
+    /// Connections to open (storm: how many are being established at once; fanout: subscribers, also
+    /// as --subscribers)
+    #[arg(short, long, alias = "subscribers", default_value = "50", value_name = "N", value_parser = parse_count)]
     connections: u64,
     /// Threads, each with its own event loop and its share of the connections
     #[arg(short, long, default_value = "1", value_name = "N", value_parser = parse_count)]

@@ -126,8 +126,10 @@ pub struct FeedSheet {
     pub smallest_ns: Option<i64>,
     /// Between two messages at a subscriber.
     pub interval: Latency,
-    /// Numbers.
+    /// Numbers, at subscribers that were to keep up.
     pub sequences: SequenceCounts,
+    /// Numbers, at those that were made slow, or stalled.
+    pub lagging_sequences: SequenceCounts,
     /// First, last and copies of each message.
     pub board: FeedBoard,
     /// Messages in the measured window, of each healthy subscriber.
@@ -147,6 +149,7 @@ impl FeedSheet {
         };
         self.interval.add(&other.interval);
         self.sequences.add(&other.sequences);
+        self.lagging_sequences.add(&other.lagging_sequences);
         self.board.add(&other.board);
         self.shares.extend_from_slice(&other.shares);
     }

@@ -61,8 +61,10 @@ impl Doors {
             Some(_) => &self.plain,
             None => &self.compressed,
         };
-        if self.options.dialect != Dialect::Raw {
-            return Rc::clone(common);
+        match (self.options.dialect, publisher) {
+            (Dialect::Raw, _) => {}
+            (Dialect::Custom, Some(place)) => return Rc::new(self.publisher_greeting(place)),
+            _ => return Rc::clone(common),
         }
         let base = &self.config.target.request_target;
         let request_target = match publisher {
@@ -83,6 +85,26 @@ impl Doors {
             request_target,
             ..Greeting::clone(common)
         })
+    }
+
+    /// The opening handshake of a publisher that connects to another place than subscribers do.
+    fn publisher_greeting(&self, place: u32) -> Greeting {
+        let custom = &self.options.custom;
+        let target = match &custom.elsewhere {
+            Some(elsewhere) => &elsewhere.target,
+            None => &self.config.target,
+        };
+        let request_target = if custom.publish_path.is_empty() {
+            target.request_target.clone()
+        } else {
+            let topic = self.layout.topic_name(self.layout.topic_of(place));
+            raw::publish_target("/", &custom.publish_path, topic)
+        };
+        Greeting {
+            host: target.host_header(),
+            request_target,
+            ..Greeting::clone(&self.plain)
+        }
     }
 
     /// Sets the socket of connection `number` up.
