@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fanwire_protocol::MessageKind;
 use fanwire_reactor::BackendChoice;
 
+use crate::churn;
 use crate::cli::judge::JudgeSettings;
 use crate::cli::output::OutputSettings;
 use crate::cli::tls::TlsSettings;
@@ -25,6 +26,8 @@ pub enum Mode {
     Storm,
     /// Publishers and subscribers.
     Fanout,
+    /// Clients that come and go.
+    Churn,
 }
 
 impl Mode {
@@ -35,6 +38,7 @@ impl Mode {
             Mode::Idle => "idle",
             Mode::Storm => "storm",
             Mode::Fanout => "fanout",
+            Mode::Churn => "churn",
         }
     }
 }
@@ -120,6 +124,8 @@ pub struct Config {
     pub outputs: OutputSettings,
     /// Fan-out: what only it is told.
     pub fanout: Option<Arc<Options>>,
+    /// Churn: what only it is told.
+    pub churn: Option<churn::options::Options>,
 }
 
 impl Config {

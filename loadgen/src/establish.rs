@@ -11,6 +11,7 @@ use fanwire_protocol::handshake::{ClientRequest, DeflateOffer, ResponseError};
 use fanwire_reactor::establish::{SocketOptions, Stream, connect, within};
 use fanwire_reactor::host::monotonic_ns;
 
+use crate::churn::backoff::retry_after_ms;
 use crate::config::Config;
 
 /// The opening handshake that all connections of a run send, but for its key.
@@ -87,6 +88,8 @@ pub struct OpenFailure {
     pub detail: String,
     /// TCP was established, and for how long it took; the handshake failed.
     pub connect_ns: Option<u64>,
+    /// The server refused and asked for a wait (`Retry-After`).
+    pub retry_after_ms: Option<u64>,
 }
 
 fn failure(kind: &str, detail: impl Into<String>, connect_ns: Option<u64>) -> OpenFailure {
@@ -94,6 +97,7 @@ fn failure(kind: &str, detail: impl Into<String>, connect_ns: Option<u64>) -> Op
         kind: kind.to_owned(),
         detail: detail.into(),
         connect_ns,
+        retry_after_ms: None,
     }
 }
 
@@ -191,16 +195,17 @@ async fn shake_hands(
                 received.drain(..established.head_len.min(received.len()));
                 return Ok((stream, established.deflate, received));
             }
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(refused(error, &received)),
         }
     }
 }
 
-fn refused(error: ResponseError) -> OpenFailure {
+fn refused(error: ResponseError, head: &[u8]) -> OpenFailure {
     match error {
-        ResponseError::Status(status) => {
-            failure(&format!("upgrade_status_{status}"), error.to_string(), None)
-        }
+        ResponseError::Status(status) => OpenFailure {
+            retry_after_ms: retry_after_ms(head),
+            ..failure(&format!("upgrade_status_{status}"), error.to_string(), None)
+        },
         _ => failure("upgrade_invalid", error.to_string(), None),
     }
 }

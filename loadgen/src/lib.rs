@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -18,6 +19,7 @@ pub mod fanout;
 pub mod figures;
 pub mod gauges;
 pub mod host;
+pub mod merge;
 pub mod model;
 pub mod opening;
 pub mod outstanding;
@@ -29,6 +31,7 @@ pub mod report;
 pub mod run;
 pub mod series;
 pub mod storm;
+pub mod svg;
 pub mod table;
 pub mod tally;
 pub mod target;

@@ -32,7 +32,7 @@ fn execute(job: Job) -> Result<u8, Failure> {
         Job::Conformance(arguments) => conformance::run(&arguments)
             .map(|()| commands::OK)
             .map_err(Failure::run),
-        Job::Churn(arguments) => commands::churn::execute(arguments),
+        Job::Churn(arguments) => commands::churn::execute(*arguments),
         Job::Scenario(arguments) => commands::run::execute(arguments),
         Job::Find(arguments) => commands::find::execute(arguments),
         Job::Sweep(arguments) => commands::sweep::execute(arguments),

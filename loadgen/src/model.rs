@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::churn::figures::Churn;
+use crate::churn::rules::ChurnEvidence;
 use crate::config::{Config, Mode};
 use crate::environment::Environment;
 use crate::fanout::figures::{Fanout, deliveries, figures};
@@ -69,7 +71,7 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The command.
     pub mode: Word,
-    /// `open`, `closed` or `none`.
+    /// `open`, `closed`, `server` (the server paces a feed) or `none`.
     #[serde(rename = "loop")]
     pub loop_model: Word,
     /// The URL.
@@ -108,6 +110,9 @@ pub struct Report {
     /// What only a fan-out reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fanout: Option<Fanout>,
+    /// What only a churn reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<Churn>,
     /// Stopped by a signal.
     pub interrupted: bool,
     /// Exit code of the program.
@@ -164,8 +169,9 @@ impl Report {
         let fanout = figures(config, measured);
         let per_second = match &fanout {
             // The rate that was asked for is that of messages; each has many deliveries.
-            Some(fanout) => fanout.published_per_second,
-            None if seconds > 0.0 => done as f64 / seconds,
+            Some(fanout) if fanout.feed.is_none() => fanout.published_per_second,
+            Some(fanout) => fanout.deliveries_per_second,
+            None if seconds > 0.0 => (done - opening_replies(config, measured)) as f64 / seconds,
             None => 0.0,
         };
         let response = measured.sheet.response();
@@ -183,8 +189,9 @@ impl Report {
             notes: notes(config, measured),
             mode: config.mode.as_str().into(),
             loop_model: match (config.mode, config.is_open_loop()) {
-                (Mode::Idle, _) => "none",
+                (Mode::Idle, _) | (Mode::Churn, false) => "none",
                 (_, true) => "open",
+                (Mode::Fanout, false) => "server",
                 (_, false) => "closed",
             }
             .into(),
@@ -213,6 +220,7 @@ impl Report {
             generator: generator(measured, done),
             config: settings(config),
             fanout,
+            churn: evidence.churn.as_ref().map(|churn| churn.figures.clone()),
             interrupted: measured.is_interrupted,
             exit_code: exit_code(&evidence, judgement.verdict),
             series: measured.series.clone(),
@@ -222,6 +230,14 @@ impl Report {
             environment: measured.environment.clone(),
         }
     }
+}
+
+/// Of a churn with a schedule: replies to the first messages of connections, which the schedule
+/// did not ask for.
+fn opening_replies(config: &Config, measured: &Measured) -> u64 {
+    let is_extra = config.mode == Mode::Churn && config.is_open_loop();
+    let first_messages = measured.sheet.first_message.count();
+    first_messages.min(if is_extra { done(measured) } else { 0 })
 }
 
 /// The histograms that hold a value.
@@ -242,6 +258,9 @@ fn histograms(
     if let Some(fanout) = fanout {
         named.extend(fanout.message.histograms());
     }
+    if let Some(churn) = &sheet.churn {
+        named.extend(churn.histograms());
+    }
     named
         .into_iter()
         .filter(|(_, latency)| latency.count() > 0)
@@ -255,8 +274,10 @@ fn latencies(
     response: &Latency,
     fanout: Option<&Fanout>,
 ) -> Latencies {
-    let is_storm = config.mode == Mode::Storm;
-    let service = if config.is_open_loop() {
+    let has_first_message = matches!(config.mode, Mode::Storm | Mode::Churn);
+    let is_feed = fanout.is_some_and(|fanout| fanout.feed.is_some());
+    // Nobody knows when a server handed a message to its socket.
+    let service = if config.is_open_loop() || is_feed {
         &measured.sheet.service
     } else {
         response
@@ -265,7 +286,7 @@ fn latencies(
         service: Percentiles::of(service),
         connect: Percentiles::of(&measured.sheet.connect),
         upgrade: Percentiles::of(&measured.sheet.upgrade),
-        first_message: is_storm.then(|| Percentiles::of(&measured.sheet.first_message)),
+        first_message: has_first_message.then(|| Percentiles::of(&measured.sheet.first_message)),
         last: fanout.map(|fanout| fanout.message.last_ns.clone()),
         first: fanout
             .as_ref()
@@ -308,6 +329,8 @@ fn done(measured: &Measured) -> u64 {
 
 fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
     let mut evidence = FanoutEvidence {
+        foreign: fanout.foreign.clone(),
+        feed: fanout.feed.clone(),
         has_notices: fanout.settings.dialect.starts_with("fanwire"),
         unconfirmed: fanout.unconfirmed,
         unanswered: fanout.unanswered,
@@ -323,6 +346,25 @@ fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
         }
     }
     evidence
+}
+
+fn churn_evidence(config: &Config, measured: &Measured) -> Option<ChurnEvidence> {
+    let (options, sheet) = (config.churn?, measured.sheet.churn.as_ref()?);
+    let tally = &measured.sheet.tally;
+    let seconds = measured.measured_ns as f64 / 1e9;
+    Some(ChurnEvidence {
+        figures: Churn::of(&options, sheet, config.connections, seconds),
+        sent: tally.sent,
+        received: tally.received,
+        lost: tally.lost,
+        in_flight: tally.in_flight,
+        unsent: tally.unsent,
+        duplicates: tally.duplicates,
+        reordered: tally.reordered,
+        corrupt: tally.corrupt,
+        unsolicited: tally.unsolicited,
+        drain_ns: config.drain_ms * 1_000_000,
+    })
 }
 
 fn evidence(
@@ -367,7 +409,8 @@ fn evidence(
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
         drain_ns: config.drain_ms * 1_000_000,
-        target_per_second: config.rate,
+        // Turns of clients without a connection are counted apart: the rate is not owed.
+        target_per_second: config.rate.filter(|_| config.mode != Mode::Churn),
         achieved_per_second: per_second,
         generator_cpu_share: largest_share(measured, |time| time.run_ns),
         generator_wait_share: largest_share(measured, |time| time.wait_ns),
@@ -388,6 +431,7 @@ fn evidence(
         clock_source: measured.clock_source.clone(),
         is_interrupted: measured.is_interrupted,
         fanout: fanout.map(|fanout| fanout_evidence(measured, fanout)),
+        churn: churn_evidence(config, measured),
     }
 }
 
@@ -521,7 +565,9 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
                 .into(),
         );
     }
-    if matches!(config.mode, Mode::Echo | Mode::Storm) && config.verify != Verify::Full {
+    if matches!(config.mode, Mode::Echo | Mode::Storm | Mode::Churn)
+        && config.verify != Verify::Full
+    {
         notes.push("replies were not checked byte by byte (--verify)".into());
     }
     if config.server_pid.is_some() && measured.server_cpu.is_none() && config.mode != Mode::Idle {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use fanwire_reactor::host::{clock_source, local_ports, monotonic_ns, raise_fd_limit};
 use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, mailbox};
 
+use crate::churn::worker::Churner;
 use crate::config::{Config, Mode};
 use crate::environment::Environment;
 use crate::fanout::layout::Layout;
@@ -221,6 +222,7 @@ impl Place {
             Mode::Storm => self.run_storm(mail),
             Mode::Echo | Mode::Idle => self.run_worker(mail),
             Mode::Fanout => self.run_fanout(mail),
+            Mode::Churn => self.run_churn(mail),
         }
     }
 
@@ -295,6 +297,26 @@ impl Place {
         });
     }
 
+    fn run_churn(self, mail: MailReceiver<Command>) {
+        let Some(core) = self.build(mail) else { return };
+        let Place {
+            config,
+            thread,
+            gauges,
+            notices,
+            results,
+        } = self;
+        let Some(options) = config.churn else {
+            return;
+        };
+        let (shared, shown) = (Arc::clone(&config), Arc::clone(&gauges));
+        let churner = Churner::new(shared, &options, thread, shown, results);
+        core.run(churner, async move |handle| {
+            let done = move || drop(notices.send(Notice::Opened));
+            crate::churn::opening::start(&config, thread, &gauges, &handle, done);
+        });
+    }
+
     fn run_storm(self, mail: MailReceiver<Command>) {
         let Some(core) = self.build(mail) else { return };
         let Place {
@@ -329,7 +351,8 @@ fn core_options(config: &Config, thread: usize) -> CoreOptions {
 
 impl Run {
     fn wait_started(&mut self) -> Result<(), String> {
-        for _ in 0..self.crew.len() {
+        let mut started = 0;
+        while started < self.crew.len() {
             match self
                 .notices
                 .recv_timeout(Duration::from_millis(PATIENCE_MS))
@@ -339,6 +362,7 @@ impl Run {
                     own_thread,
                     thread,
                 }) => {
+                    started += 1;
                     self.measured.backends[thread] = backend;
                     self.own_threads[thread] = own_thread;
                 }

@@ -305,6 +305,7 @@ impl Shared {
                     kind: kind.to_owned(),
                     detail,
                     connect_ns,
+                    retry_after_ms: None,
                 });
             }
         }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
+use crate::churn::sheet::ChurnSheet;
 use crate::fanout::sheet::FanoutSheet;
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
@@ -298,6 +299,8 @@ pub struct Sheet {
     pub first_message: Latency,
     /// What only a fan-out counts.
     pub fanout: Option<Box<FanoutSheet>>,
+    /// What only a churn counts.
+    pub churn: Option<Box<ChurnSheet>>,
 }
 
 impl Sheet {
@@ -334,6 +337,11 @@ impl Sheet {
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
         match (&mut self.fanout, &other.fanout) {
+            (Some(mine), Some(theirs)) => mine.add(theirs),
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
+        }
+        match (&mut self.churn, &other.churn) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
             (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
             (_, None) => {}

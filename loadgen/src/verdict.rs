@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::churn::rules::{self as churn_rules, ChurnEvidence};
 use crate::config::Mode;
 use crate::fanout::rules::{self, FanoutEvidence};
 use crate::quantity::{format_count, format_ns};
@@ -128,6 +129,8 @@ pub struct Evidence {
     pub is_interrupted: bool,
     /// In a fan-out, in place of what is known of replies.
     pub fanout: Option<FanoutEvidence>,
+    /// In a churn, in place of what is known of connections and replies.
+    pub churn: Option<ChurnEvidence>,
 }
 
 /// A verdict and the sentences behind it.
@@ -145,10 +148,22 @@ pub struct Judgement {
 pub fn judge(evidence: &Evidence) -> Judgement {
     let mut reasons = Vec::new();
     let limiter = limiter(evidence);
-    connection_rules(evidence, &mut reasons);
-    match &evidence.fanout {
-        Some(fanout) => rules::judge(fanout, evidence.drain_ns, &mut reasons),
-        None => integrity_rules(evidence, &mut reasons),
+    if evidence.is_interrupted {
+        reasons.push((
+            Verdict::Suspect,
+            "interrupted: the report covers a part of the run".into(),
+        ));
+    }
+    match (&evidence.fanout, &evidence.churn) {
+        (_, Some(churn)) => churn_rules::judge(churn, &mut reasons),
+        (Some(fanout), None) => {
+            connection_rules(evidence, &mut reasons);
+            rules::judge(fanout, evidence.drain_ns, &mut reasons);
+        }
+        (None, None) => {
+            connection_rules(evidence, &mut reasons);
+            integrity_rules(evidence, &mut reasons);
+        }
     }
     generator_rules(evidence, limiter, &mut reasons);
     if evidence.mode != Mode::Idle {
@@ -181,7 +196,7 @@ fn limiter(evidence: &Evidence) -> Limiter {
         Limiter::Server
     } else if is_generator_busy {
         Limiter::Generator
-    } else if is_on_target || evidence.mode == Mode::Idle {
+    } else if is_on_target || matches!(evidence.mode, Mode::Idle | Mode::Churn) {
         Limiter::Schedule
     } else {
         Limiter::Unknown
@@ -217,12 +232,6 @@ fn connection_rules(evidence: &Evidence, reasons: &mut Reasons) {
                 format_count(dropped),
                 format_count(evidence.upgraded)
             ),
-        ));
-    }
-    if evidence.is_interrupted {
-        reasons.push((
-            Verdict::Suspect,
-            "interrupted: the report covers a part of the run".into(),
         ));
     }
 }
@@ -455,8 +464,11 @@ const TRUSTED_CLOCKS: [&str; 4] = [
 
 /// The exit code that goes with a report (0, 1, 4 or 130; the stable list is in `--help`).
 pub fn exit_code(evidence: &Evidence, verdict: Verdict) -> u8 {
-    let is_empty =
-        evidence.upgraded == 0 || (evidence.mode != Mode::Idle && evidence.received == 0);
+    let wants_replies = match &evidence.churn {
+        Some(churn) => !churn.figures.is_hold_only,
+        None => evidence.mode != Mode::Idle,
+    };
+    let is_empty = evidence.upgraded == 0 || (wants_replies && evidence.received == 0);
     if evidence.is_interrupted {
         130
     } else if is_empty {

@@ -153,7 +153,7 @@ impl Worker {
                 self.schedule = Some(Schedule::new(window.start_ns, rate, thread, config.threads));
             }
             (Mode::Echo, None) => self.awaits_start = true,
-            (Mode::Idle | Mode::Storm | Mode::Fanout, _) => {}
+            (Mode::Idle | Mode::Storm | Mode::Fanout | Mode::Churn, _) => {}
         }
         self.set_next_alarm(io);
     }

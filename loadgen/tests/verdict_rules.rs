@@ -37,6 +37,7 @@ fn clean() -> Evidence {
         clock_source: Some("tsc".into()),
         is_interrupted: false,
         fanout: None,
+        churn: None,
     }
 }
 

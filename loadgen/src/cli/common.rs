@@ -206,6 +206,7 @@ impl CommonArguments {
             judge: self.judge.into_settings()?,
             outputs: self.output.into_settings()?,
             fanout: None,
+            churn: None,
             target,
         })
     }

@@ -65,7 +65,7 @@ pub enum Command {
     #[command(after_help = foreign_cli::EXAMPLES)]
     Fanout(Box<FanoutArguments>),
     /// Steady connecting and disconnecting, and reconnecting with backoff
-    Churn(commands::churn::Arguments),
+    Churn(Box<commands::churn::Arguments>),
     /// Mixed, staged scenario from a file or a preset
     Run(commands::run::Arguments),
     /// Largest load that meets the thresholds
@@ -152,7 +152,7 @@ pub enum Job {
     /// The Autobahn client.
     Conformance(ConformanceArguments),
     /// `churn`.
-    Churn(commands::churn::Arguments),
+    Churn(Box<commands::churn::Arguments>),
     /// `run`.
     Scenario(commands::run::Arguments),
     /// `find`.

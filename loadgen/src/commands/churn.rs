@@ -1,17 +1,15 @@
 //! `churn`: steady connecting and disconnecting, and reconnecting with backoff.
 
-use clap::Args;
-
-use crate::commands::Failure;
+use crate::churn::cli::ChurnArguments;
+use crate::commands::{Failure, load};
 
 /// `churn`.
-#[derive(Args, Debug)]
-pub struct Arguments {}
+pub type Arguments = ChurnArguments;
 
 /// Does it and returns the exit code.
 ///
 /// # Errors
 /// What kept it from being done.
-pub fn execute(_arguments: Arguments) -> Result<u8, Failure> {
-    Err(Failure::usage("`churn` is not built yet".to_owned()))
+pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
+    load::execute(arguments.into_config().map_err(Failure::usage)?)
 }

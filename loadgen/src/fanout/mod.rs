@@ -21,6 +21,7 @@ pub mod figures;
 pub mod foreign;
 pub mod foreign_cli;
 pub mod foreign_figures;
+pub mod foreign_rules;
 pub mod hear;
 pub mod layout;
 pub mod opening;

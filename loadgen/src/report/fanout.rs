@@ -5,10 +5,14 @@ use std::fmt::{self, Write as _};
 use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
+use crate::report::foreign;
 use crate::report::terminal::row;
 
 /// What was published and delivered, before the latencies.
 pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
+    if let Some(feed) = &fanout.feed {
+        return foreign::feed_head(report, fanout, feed, out);
+    }
     let settings = &fanout.settings;
     writeln!(
         out,
@@ -48,7 +52,12 @@ pub fn rows(fanout: &Fanout, out: &mut String) -> fmt::Result {
     if message.last_ns.count > 0 {
         row(out, "last subscriber", &message.last_ns)?;
         row(out, "first subscriber", &message.first_ns)?;
+    }
+    if message.spread_ns.count > 0 {
         row(out, "spread (last - first)", &message.spread_ns)?;
+    }
+    if let Some(feed) = &fanout.feed {
+        row(out, "between two messages", &feed.interval_ns)?;
     }
     for class in &fanout.classes {
         if class.class != "healthy" && class.delivery_ns.count > 0 {
@@ -81,6 +90,15 @@ pub fn integrity(fanout: &Fanout, out: &mut String) -> fmt::Result {
             least * 100.0,
             format_count(message.followed)
         )?;
+    }
+    if let Some(position) = &fanout.position {
+        foreign::position(position, out)?;
+    }
+    if let Some(figures) = &fanout.foreign {
+        foreign::foreign(figures, fanout.feed.is_some(), out)?;
+    }
+    if let Some(feed) = &fanout.feed {
+        return foreign::feed_ledger(feed, out);
     }
     ledger(out, "ledger", &fanout.ledger)?;
     if fanout.classes.len() > 1 {

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
-use crate::report::fanout;
+use crate::report::{churn, fanout};
 use crate::verdict::Limiter;
 
 /// Renders the whole report, with a final newline.
@@ -18,10 +18,16 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
     if let Some(figures) = &report.fanout {
         fanout::head(report, figures, &mut out)?;
     }
+    if let Some(figures) = &report.churn {
+        churn::head(figures, &mut out)?;
+    }
     latencies(report, &mut out)?;
     match &report.fanout {
         Some(figures) => fanout::integrity(figures, &mut out)?,
         None => integrity(report, &mut out)?,
+    }
+    if let Some(figures) = &report.churn {
+        churn::integrity(figures, &mut out)?;
     }
     efficiency(report, &mut out)?;
     for (kind, count) in &report.errors {
@@ -71,6 +77,9 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         ""
     };
     let achieved = format_count(report.messages_per_second.round() as u64);
+    if let Some(figures) = &report.churn {
+        parts.push(churn::rate(figures));
+    }
     match report.target_per_second {
         Some(target) => {
             let target = format_count(target.round() as u64);
@@ -78,8 +87,12 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
             let late = &report.generator.late_ns;
             parts.push(format!("late sends p99 {}", format_ns(late.p99)));
         }
+        None if report.churn.is_some() => {}
         None if report.mode == "idle" => {
             parts.push(format!("held for {:.1}s", report.duration_s));
+        }
+        None if report.loop_model == "server" => {
+            parts.push(format!("{achieved} messages/s, paced by the server"));
         }
         None => parts.push(format!("{achieved}{unit}/s in a closed loop")),
     }
@@ -110,7 +123,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         writeln!(out, "           because {reason}")?;
     }
     let connections = &report.connections;
-    let noun = if report.mode == "storm" {
+    let noun = if matches!(report.mode.as_ref(), "storm" | "churn") {
         "attempts   "
     } else {
         "connections"
@@ -170,6 +183,9 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     let mut shown = Vec::new();
     match (report.mode.as_ref(), report.loop_model.as_ref()) {
         ("idle", _) => {}
+        // Its only messages are then the first of every connection.
+        ("churn", "none") => {}
+        ("fanout", "server") => shown.push(("delivery (one way)", &latency.response)),
         ("fanout", _) => {
             shown.push(("delivery (intended)", &latency.response));
             shown.push(("service  (actual)", &latency.service));
@@ -187,6 +203,9 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     }
     if let Some(figures) = &report.fanout {
         fanout::rows(figures, out)?;
+    }
+    if let Some(figures) = &report.churn {
+        churn::rows(figures, out)?;
     }
     let mut is_marked = false;
     for (name, percentiles) in shown {
@@ -234,6 +253,7 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let (one, many) = match report.mode.as_ref() {
         "storm" => ("connection", "connections"),
         "fanout" => ("delivery", "deliveries"),
+        "churn" => ("reply", "replies"),
         _ => ("message", "messages"),
     };
     if let Some(server) = &report.server {
@@ -251,7 +271,7 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
         }
         if let Some(bytes) = server
             .rss_bytes_per_connection
-            .filter(|_| report.mode != "storm")
+            .filter(|_| !matches!(report.mode.as_ref(), "storm" | "churn"))
         {
             // Below zero it gave back, meanwhile, memory that it had taken before.
             parts.push(if bytes > 0.0 {

@@ -5,7 +5,7 @@ import datetime
 import sys
 from pathlib import Path
 
-from . import build, hub_workloads, idle, machine, micro, plot, report, rounds, workloads
+from . import build, contenders, generator_cost, hub_workloads, idle, machine, micro, plot, report, rounds, workloads
 from .errors import Missing, RunFailed
 from .statistics import summarise
 
@@ -16,15 +16,17 @@ DESCRIPTION = """\
 Measures fanwire beside its peers and beside a bare loop, on this machine, in alternating rounds.
 
 topics:
-  echo     throughput, tail latency and server CPU per message; round trip of one connection
-  storm    connect, upgrade, first echo, reset: connections per second
-  idle     memory of an idle connection, 15,000 of them
-  micro    parsing, unmasking, UTF-8, assembling, encoding, handshake, deflate: ns per message
-  fanout   one message to 5,000 subscribers, alone and in bursts: server CPU per delivery, when the
-           last copy arrives (20 minutes)
-  deflate  compressed JSON to 1,000 subscribers: server CPU per delivery (15 minutes)
-  stalled  2,000 subscribers of which a tenth stops reading: what the others, and the server's
-           memory, notice of it (45 minutes)
+  echo       throughput, tail latency and server CPU per message; round trip of one connection
+  storm      connect, upgrade, first echo, reset: connections per second
+  idle       memory of an idle connection, 15,000 of them
+  micro      parsing, unmasking, UTF-8, assembling, encoding, handshake, deflate: ns per message
+  fanout     one message to 5,000 subscribers, alone and in bursts: server CPU per delivery, when
+             the last copy arrives (20 minutes)
+  deflate    compressed JSON to 1,000 subscribers: server CPU per delivery (15 minutes)
+  stalled    2,000 subscribers of which a tenth stops reading: what the others, and the server's
+             memory, notice of it (45 minutes)
+  generator  the load generator itself: CPU per message beside a bare client loop, how late it
+             sends, whether it saturates a server, memory of an idle connection
 """
 
 # The topics that are rounds of the load generator, and their workloads.
@@ -52,7 +54,7 @@ def parse(arguments):
         prog="compare", description=DESCRIPTION, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("topic", choices=(*LOADS, "idle", "micro"))
+    parser.add_argument("topic", choices=(*LOADS, "generator", "idle", "micro"))
     parser.add_argument("--quick", action="store_true",
                         help="short runs that only show whether everything works")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds (default 5, quick 2)")
@@ -126,6 +128,8 @@ def main(arguments=None):
             outcome = compare_micro(options, settings)
         elif options.topic == "idle":
             outcome = compare_idle(settings, busy)
+        elif options.topic == "generator":
+            outcome = compare_generator(settings, busy)
         else:
             outcome = compare_load(options, settings, busy)
     except Missing as reason:
@@ -230,6 +234,22 @@ def compare_idle(settings, busy):
     return outcome
 
 
+def compare_generator(settings, busy):
+    outcome = generator_cost.run(settings, rounds.Ports(settings.first_port))
+    every, goals = generator_cost.tables(outcome)
+    goal_header = ["goal", "figure", "verdict"]
+    sections = [f"## Bars\n\n{report.markdown_table(goal_header, goals)}"]
+    record = {"goals": goals, "results": outcome.results}
+    for title, header, lines in every:
+        print(f"\n{title}\n\n{report.plain_table(header, lines)}")
+        sections.append(f"## {title}\n\n{report.markdown_table(header, lines)}")
+    print("\n" + report.plain_table(goal_header, goals) + "\n")
+    people = [contenders.FANWIRE_URING]
+    write(settings, "generator", sections, outcome, [], record, people,
+          [*generator_cost.method(), f"{settings.runs} rounds", noise_line(busy)])
+    return outcome
+
+
 def compare_micro(options, settings):
     if not micro.has_taskset():
         raise Missing("taskset is not installed: apt-get install util-linux")
@@ -252,8 +272,6 @@ def compare_micro(options, settings):
         "time per message of the peer ÷ time of fanwire, on the same bytes; above 1 fanwire is "
         "faster; both axes logarithmic", micro.charts(outcome), micro.SIZES, micro.BOUND)
     (settings.directory / "micro.svg").write_text(drawing, encoding="utf-8")
-    from . import contenders
-
     peers = [contenders.TOKIO_TUNGSTENITE, contenders.FASTWEBSOCKETS,
              contenders.TOKIO_WEBSOCKETS, contenders.SOCKUDO_WS]
     method = [*micro.method(), f"{settings.runs} repetitions on core {settings.server_cpu}"]

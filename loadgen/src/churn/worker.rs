@@ -1,0 +1,658 @@
+//! Churn on one core: the reactor application that drives this thread's clients.
+//!
+//! Owns the phases of a run, the moments at which messages are stamped, and what the end of a
+//! connection is called. Who leaves and comes back when is `members`'; what a reply means is
+//! `client`'s.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanwire_protocol::{Workspace, WorkspaceLimits};
+use fanwire_reactor::{Application, Cause, Io, Token};
+
+use crate::churn::members::{Due, Members};
+use crate::churn::opening::Gate;
+use crate::churn::options::{Departure, Options};
+use crate::churn::sheet::ChurnSheet;
+use crate::client::{Client, Desk, Standing};
+use crate::config::Config;
+use crate::establish::OpenFailure;
+use crate::gauges::Gauges;
+use crate::outstanding::Stamps;
+use crate::payload::CONNECTIONS_MAX;
+use crate::plan::{Schedule, Window, permutation, share};
+use crate::series::Results;
+use crate::table::Table;
+use crate::tally::Tally;
+use crate::worker::{Command, Upgraded, desk_of, explain};
+
+/// Departures, returns and messages dealt with before arrivals get their turn again.
+const STEPS_PER_ALARM: usize = 512;
+/// How long a server has to end a connection that its client has left.
+const LEAVE_TIMEOUT_MS: u64 = 2_000;
+/// How long a server that has closed a connection has to end it.
+const SERVER_CLOSE_MS: u64 = 1_000;
+/// How long servers have for the closing handshakes at the end; nothing is measured then.
+const CLOSING_NS: u64 = 1_000_000_000;
+
+/// Which part of the run this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Everybody makes a first attempt.
+    Opening,
+    /// Clients come and go.
+    Running,
+    /// Nobody comes or goes; what has begun is awaited.
+    Draining,
+    /// Everything is counted; closing handshakes.
+    Closing,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It does not, yet.
+    Open,
+    /// Its client has left it at this time.
+    Leaving { since_ns: u64, is_answered: bool },
+    /// The server has closed it with a close frame at this time.
+    ByServer { at_ns: u64 },
+    /// The server has broken the protocol at this time.
+    Broken { at_ns: u64 },
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Seat {
+    client: Client,
+    member: u32,
+    opened_ns: u64,
+    is_served: bool,
+    end: End,
+}
+
+/// The application of one core.
+pub struct Churner {
+    config: Arc<Config>,
+    options: Options,
+    thread: usize,
+    /// Number in the whole run of this thread's first client.
+    pub(super) first: u32,
+    pub(super) members: Members,
+    desk: Desk,
+    workspace: Workspace,
+    sheet: ChurnSheet,
+    seats: Table<Seat>,
+    /// The order in which clients take their turn to send.
+    order: Vec<u32>,
+    schedule: Option<Schedule>,
+    phase: Phase,
+    gate: Rc<Gate>,
+    /// Number of the next connection: part of every payload, so that a reply that reaches another
+    /// connection of the same client is noticed too.
+    next_number: u32,
+    /// Connections that their clients have left and that have not ended.
+    leaving: u64,
+    /// Pongs and close frames of the call in progress.
+    scratch: Vec<u8>,
+    gauges: Arc<Gauges>,
+    /// Takes the sheet at the end.
+    results: Results,
+    /// Told when the beginning is over and all its connections have arrived here.
+    awaiting_adoptions: Option<Box<dyn FnOnce()>>,
+}
+
+impl Churner {
+    /// The application of thread `thread` (0-based).
+    pub fn new(
+        config: Arc<Config>,
+        options: &Options,
+        thread: usize,
+        gauges: Arc<Gauges>,
+        results: Results,
+    ) -> Churner {
+        let (count, first) = share(config.connections, thread, config.threads);
+        // An odd constant keeps the threads' draws apart; another one than the masking keys have.
+        let seed = config
+            .seed
+            .wrapping_add((thread as u64 + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9));
+        Churner {
+            members: Members::new(count, options, seed),
+            first,
+            desk: desk_of(&config, thread),
+            workspace: Workspace::new(WorkspaceLimits::default()),
+            sheet: ChurnSheet {
+                clients: u64::from(count),
+                ..ChurnSheet::default()
+            },
+            seats: Table::default(),
+            order: permutation(count, config.seed ^ thread as u64),
+            schedule: None,
+            phase: Phase::Opening,
+            gate: Rc::new(Gate::default()),
+            next_number: (CONNECTIONS_MAX / config.threads.max(1) as u32) * thread as u32,
+            leaving: 0,
+            scratch: Vec::new(),
+            options: *options,
+            awaiting_adoptions: None,
+            thread,
+            gauges,
+            results,
+            config,
+        }
+    }
+
+    pub(super) fn gate(&self) -> Rc<Gate> {
+        Rc::clone(&self.gate)
+    }
+
+    /// Every client has made its first attempt: `done` is called as soon as all connections are
+    /// here.
+    pub(super) fn opening_ended(&mut self, done: Box<dyn FnOnce()>) {
+        self.awaiting_adoptions = Some(done);
+        self.check_adoptions();
+    }
+
+    fn check_adoptions(&mut self) {
+        if self.sheet.in_progress == 0
+            && let Some(done) = self.awaiting_adoptions.take()
+        {
+            done();
+        }
+    }
+
+    fn is_measured(&self, at_ns: u64) -> bool {
+        self.desk
+            .window
+            .is_some_and(|window| window.measures(at_ns))
+    }
+
+    /// An attempt begins; returns the sixteen bytes for `Sec-WebSocket-Key`.
+    pub(super) fn attempt_begins(&mut self, member: u32, due_ns: u64, begun_ns: u64) -> [u8; 16] {
+        self.members.attempt_begins(member);
+        self.sheet.attempts += 1;
+        self.sheet.in_progress += 1;
+        self.desk.sheet.tally.asked += 1;
+        if self.phase == Phase::Running {
+            self.sheet.returns += 1;
+            if self.is_measured(due_ns) {
+                let late_ns = begun_ns.saturating_sub(due_ns);
+                self.sheet.attempt_late.record(late_ns);
+            }
+        }
+        self.desk.nonce()
+    }
+
+    /// An attempt has become a connection, which is on its way here.
+    pub(super) fn attempt_opened(&mut self, due_ns: u64, connect_ns: u64, upgrade_ns: u64) {
+        if self.is_measured(due_ns) {
+            self.sheet.opened_measured += 1;
+            self.desk.sheet.connect.record(connect_ns);
+            self.desk.sheet.upgrade.record(upgrade_ns);
+        }
+    }
+
+    /// An attempt has failed.
+    pub(super) fn attempt_failed(
+        &mut self,
+        io: &mut Io,
+        member: u32,
+        begun_ns: u64,
+        failure: OpenFailure,
+    ) {
+        if self.phase == Phase::Closing {
+            return;
+        }
+        self.sheet.in_progress -= 1;
+        self.sheet.failed += 1;
+        self.sheet.retry_after += u64::from(failure.retry_after_ms.is_some());
+        let tally = &mut self.desk.sheet.tally;
+        tally.open += u64::from(failure.connect_ns.is_some());
+        tally.fail(&failure.kind, || failure.detail);
+        let is_running = self.phase == Phase::Running;
+        let (now_ns, wait) = (io.read_clock_ns(), failure.retry_after_ms);
+        self.members
+            .attempt_failed(member, begun_ns, now_ns, wait, is_running);
+        self.check_adoptions();
+        self.carry_on(io);
+    }
+
+    fn begin(&mut self, io: &mut Io, window: Window) {
+        if self.phase != Phase::Opening {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.desk.window = Some(window);
+        self.members.begin(window.start_ns);
+        if let Some(rate) = self.config.rate {
+            let (thread, threads) = (self.thread, self.config.threads);
+            self.schedule = Some(Schedule::new(window.start_ns, rate, thread, threads));
+        }
+        self.carry_on(io);
+    }
+
+    /// After anything that may have changed what is due next, or ended the last thing awaited.
+    fn carry_on(&mut self, io: &mut Io) {
+        match self.phase {
+            Phase::Opening => {}
+            Phase::Running => {
+                if self.is_deserted() {
+                    self.drain(io);
+                } else {
+                    self.set_next_alarm(io);
+                }
+            }
+            Phase::Draining => self.finish_when_drained(io),
+            Phase::Closing => {
+                if self.seats.count() == 0 {
+                    io.stop();
+                }
+            }
+        }
+    }
+
+    /// Nobody has a connection, and nobody will come back.
+    fn is_deserted(&mut self) -> bool {
+        self.seats.count() == 0
+            && self.sheet.in_progress == 0
+            && self.gate.waiting() == 0
+            && self.members.next_due_ns().is_none()
+    }
+
+    fn set_next_alarm(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        let message_ns = self.schedule.as_ref().map(Schedule::next_due_ns);
+        let due_ns = [message_ns, self.members.next_due_ns()];
+        let next_ns = due_ns.into_iter().flatten().min();
+        io.set_alarm(next_ns.map_or(window.until_ns, |next_ns| next_ns.min(window.until_ns)));
+    }
+
+    /// Does what is due by now.
+    fn keep_running(&mut self, io: &mut Io) {
+        let Some(window) = self.desk.window else {
+            return;
+        };
+        self.send_due(io, window);
+        for _ in 0..STEPS_PER_ALARM {
+            let now_ns = io.read_clock_ns().min(window.until_ns.saturating_sub(1));
+            match self.members.take_due(now_ns) {
+                None => break,
+                Some(Due::Leave(member)) => self.leave(io, member),
+                Some(Due::Return(member, due_ns)) => self.gate.call(member, due_ns),
+            }
+        }
+        if io.read_clock_ns() >= window.until_ns {
+            self.drain(io);
+        } else {
+            self.carry_on(io);
+        }
+    }
+
+    /// Sends what the schedule wants by now.
+    fn send_due(&mut self, io: &mut Io, window: Window) {
+        for _ in 0..STEPS_PER_ALARM {
+            let Some(schedule) = &mut self.schedule else {
+                return;
+            };
+            let (due_ns, number) = (schedule.next_due_ns(), schedule.next_number());
+            let now_ns = io.read_clock_ns();
+            if due_ns > now_ns || due_ns >= window.until_ns {
+                return;
+            }
+            schedule.advance();
+            let place = (number % self.order.len().max(1) as u64) as usize;
+            let member = self.order.get(place).copied();
+            let token = member.and_then(|member| self.members.token(member));
+            let stamps = Stamps {
+                intended_ns: due_ns,
+                sent_ns: now_ns,
+            };
+            if !token.is_some_and(|token| self.send(io, token, stamps)) {
+                self.sheet.skipped += 1;
+            } else if window.measures(due_ns) {
+                self.desk.sheet.record_late(now_ns - due_ns);
+            }
+        }
+    }
+
+    /// False when the connection takes no messages any more.
+    fn send(&mut self, io: &mut Io, token: Token, stamps: Stamps) -> bool {
+        let Churner {
+            seats,
+            desk,
+            workspace,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
+            return false;
+        };
+        io.send(token, |out| {
+            seat.client.send_message(desk, workspace, stamps, out);
+        })
+        .is_some()
+    }
+
+    /// A client's lifetime is over.
+    fn leave(&mut self, io: &mut Io, member: u32) {
+        let Churner {
+            seats,
+            desk,
+            members,
+            sheet,
+            ..
+        } = self;
+        let Some(token) = members.token(member) else {
+            return;
+        };
+        // The server may have closed in the same moment: then it was not the client who left.
+        let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
+            return;
+        };
+        seat.end = End::Leaving {
+            since_ns: io.read_clock_ns(),
+            is_answered: false,
+        };
+        self.leaving += 1;
+        match self.options.departure {
+            Departure::Reset => io.reset(token),
+            Departure::Clean => {
+                sheet.closings_begun += 1;
+                io.send(token, |out| seat.client.close(desk, out));
+                io.set_timer(token, LEAVE_TIMEOUT_MS);
+            }
+            Departure::Half => {
+                io.finish(token);
+                io.set_timer(token, LEAVE_TIMEOUT_MS);
+            }
+        }
+    }
+
+    /// Nobody leaves or comes back any more; waits for what has begun.
+    fn drain(&mut self, io: &mut Io) {
+        if matches!(self.phase, Phase::Draining | Phase::Closing) {
+            return;
+        }
+        self.phase = Phase::Draining;
+        self.schedule = None;
+        self.members.end();
+        self.gate.shut();
+        io.set_alarm(0);
+        io.set_alarm(io.read_clock_ns() + self.config.drain_ms * 1_000_000);
+        self.finish_when_drained(io);
+    }
+
+    fn finish_when_drained(&mut self, io: &mut Io) {
+        let tally = &self.desk.sheet.tally;
+        let is_drained = self.phase == Phase::Draining
+            && tally.sent <= tally.received + tally.lost
+            && self.sheet.in_progress == 0
+            && self.leaving == 0;
+        if is_drained {
+            self.account(io);
+        }
+    }
+
+    /// The run is over: counts what is left, hands the sheet in, and begins to close.
+    fn account(&mut self, io: &mut Io) {
+        self.phase = Phase::Closing;
+        for (token, seat) in self.seats.iter_mut() {
+            let tally = &mut self.desk.sheet.tally;
+            if io.is_open(token) && seat.end == End::Open {
+                self.sheet.alive += 1;
+                tally.alive += 1;
+                seat.client.account_open(tally);
+            } else {
+                book_end(seat, tally, &mut self.sheet);
+            }
+        }
+        self.sheet.waiting = self.members.waiting();
+        self.sheet.gone = self.members.gone();
+        let mut sheet = std::mem::take(&mut self.desk.sheet);
+        sheet.churn = Some(Box::new(std::mem::take(&mut self.sheet)));
+        self.results.hand_in(sheet);
+        let Churner { seats, desk, .. } = self;
+        for (token, seat) in seats.iter_mut() {
+            io.send(token, |out| seat.client.close(desk, out));
+        }
+        io.set_alarm(0);
+        io.set_alarm(io.read_clock_ns() + CLOSING_NS);
+        self.carry_on(io);
+    }
+
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        let now_ns = io.read_clock_ns();
+        let Churner {
+            seats,
+            desk,
+            workspace,
+            scratch,
+            gauges,
+            sheet,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            return;
+        };
+        scratch.clear();
+        let received = seat.client.receive(desk, workspace, bytes, now_ns, scratch);
+        if !scratch.is_empty() {
+            io.send(token, |out| out.extend_from_slice(scratch));
+        }
+        let is_first = received.answered > 0 && !std::mem::replace(&mut seat.is_served, true);
+        let (member, opened_ns) = (seat.member, seat.opened_ns);
+        match received.standing {
+            Standing::Open => {}
+            Standing::Closed => {
+                if let End::Leaving {
+                    since_ns,
+                    is_answered,
+                } = &mut seat.end
+                    && !std::mem::replace(is_answered, true)
+                {
+                    sheet.closings_completed += 1;
+                    sheet.close.record(now_ns.saturating_sub(*since_ns));
+                }
+                io.set_timer(token, SERVER_CLOSE_MS);
+            }
+            Standing::ClosedByServer => {
+                if seat.end == End::Open {
+                    seat.end = End::ByServer { at_ns: now_ns };
+                    gauges.count_failure();
+                    desk.sheet.tally.fail("closed_by_server", || {
+                        "the server sent a close frame that nobody had asked for".into()
+                    });
+                }
+                io.finish(token);
+                io.set_timer(token, SERVER_CLOSE_MS);
+            }
+            Standing::Failed(error) => {
+                if seat.end == End::Open {
+                    seat.end = End::Broken { at_ns: now_ns };
+                    gauges.count_failure();
+                    desk.sheet.tally.fail("protocol_error", || {
+                        format!("the server broke the protocol: {error}")
+                    });
+                }
+                io.terminate(token);
+            }
+        }
+        if is_first {
+            self.served(member, opened_ns, now_ns);
+        }
+        if self.phase == Phase::Draining {
+            self.finish_when_drained(io);
+        }
+    }
+
+    fn served(&mut self, member: u32, opened_ns: u64, now_ns: u64) {
+        let is_measured = self.is_measured(now_ns);
+        if is_measured && !self.options.is_hold_only {
+            let first_ns = now_ns.saturating_sub(opened_ns);
+            self.desk.sheet.first_message.record(first_ns);
+        }
+        if let Some(recovery) = self.members.served(member, now_ns) {
+            self.sheet.recovered += 1;
+            // Whatever the window: a loss is rare, and its recovery may outlast the window.
+            self.sheet.recover.record(recovery.whole_ns);
+            self.sheet.recover_active.record(recovery.active_ns);
+        }
+    }
+
+    /// The connection has ended while the run lasts: what its client does next.
+    fn ended(&mut self, io: &mut Io, mut seat: Seat, cause: Cause) {
+        let now_ns = io.read_clock_ns();
+        if seat.end == End::Open {
+            self.gauges.count_failure();
+            let (kind, detail) = explain(cause);
+            self.desk.sheet.tally.fail(kind, || detail);
+        }
+        book_end(&mut seat, &mut self.desk.sheet.tally, &mut self.sheet);
+        let is_running = self.phase == Phase::Running;
+        match seat.end {
+            End::Leaving { .. } => {
+                self.leaving -= 1;
+                self.members.left(seat.member, now_ns);
+            }
+            End::ByServer { at_ns } | End::Broken { at_ns } => {
+                self.members.lost(seat.member, at_ns, now_ns, is_running);
+            }
+            End::Open => self.members.lost(seat.member, now_ns, now_ns, is_running),
+        }
+        if self.phase == Phase::Draining {
+            self.members.end();
+        }
+        self.carry_on(io);
+    }
+}
+
+/// Books the end of a connection under its name, and what can no longer be answered.
+fn book_end(seat: &mut Seat, tally: &mut Tally, sheet: &mut ChurnSheet) {
+    let waiting = u64::from(seat.client.waiting());
+    seat.client.account_ended(tally);
+    match seat.end {
+        End::Leaving { .. } => {
+            sheet.closed_by_us += 1;
+            sheet.abandoned += waiting;
+        }
+        End::ByServer { .. } => {
+            sheet.closed_by_server += 1;
+            sheet.lost_with_connection += waiting;
+        }
+        End::Open | End::Broken { .. } => {
+            sheet.lost += 1;
+            sheet.lost_with_connection += waiting;
+        }
+    }
+}
+
+impl Application for Churner {
+    type Mail = Command;
+    type Adopted = Upgraded;
+
+    fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
+        if self.phase == Phase::Closing {
+            io.reset(token);
+            return;
+        }
+        let Upgraded {
+            number: member,
+            deflate,
+            mut first_bytes,
+        } = adopted;
+        let now_ns = io.read_clock_ns();
+        self.sheet.in_progress -= 1;
+        self.sheet.opened += 1;
+        self.desk.sheet.tally.open += 1;
+        self.desk.sheet.tally.upgraded += 1;
+        let number = self.next_number;
+        self.next_number = (number + 1) % CONNECTIONS_MAX;
+        let seat = Seat {
+            client: Client::new(&self.desk, number, deflate),
+            member,
+            opened_ns: now_ns,
+            is_served: self.options.is_hold_only,
+            end: End::Open,
+        };
+        self.seats.insert(token, seat);
+        let is_running = self.phase == Phase::Running;
+        self.members.connected(member, token, now_ns, is_running);
+        if self.options.is_hold_only {
+            self.served(member, now_ns, now_ns);
+        } else if self.phase != Phase::Draining {
+            let stamps = Stamps {
+                intended_ns: now_ns,
+                sent_ns: now_ns,
+            };
+            self.send(io, token, stamps);
+        }
+        if !first_bytes.is_empty() {
+            self.handle_received(io, token, &mut first_bytes);
+        }
+        self.check_adoptions();
+        self.carry_on(io);
+    }
+
+    fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+        self.handle_received(io, token, bytes);
+    }
+
+    fn on_alarm(&mut self, io: &mut Io) {
+        match self.phase {
+            Phase::Opening => {}
+            Phase::Running => self.keep_running(io),
+            Phase::Draining => self.account(io),
+            Phase::Closing => {
+                // Servers that do not take part in the closing handshake are not waited for.
+                for token in io.tokens() {
+                    io.reset(token);
+                }
+                io.stop();
+            }
+        }
+    }
+
+    fn on_timer(&mut self, io: &mut Io, token: Token) {
+        if let Some(seat) = self.seats.get_mut(token)
+            && let End::Leaving {
+                is_answered: false, ..
+            } = seat.end
+        {
+            self.sheet.closings_timed_out += 1;
+        }
+        io.reset(token);
+    }
+
+    fn on_mail(&mut self, io: &mut Io, mail: Command) {
+        match mail {
+            Command::Begin(window) => self.begin(io, window),
+            Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
+            Command::Stop => {
+                let now_ns = io.read_clock_ns();
+                if let Some(window) = &mut self.desk.window {
+                    window.until_ns = window.until_ns.min(now_ns);
+                }
+                self.drain(io);
+            }
+            Command::Prepare | Command::Account => {}
+        }
+    }
+
+    fn on_turn(&mut self, _io: &mut Io) {
+        let tally = &self.desk.sheet.tally;
+        self.gauges
+            .show(tally.sent, tally.received, u64::from(self.members.held()));
+    }
+
+    fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {
+        let Some(seat) = self.seats.remove(token) else {
+            return;
+        };
+        if self.phase == Phase::Closing {
+            self.carry_on(io);
+        } else {
+            self.ended(io, seat, cause);
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! Several reports become one: of the processes that made one load together, or of the loads of a
+//! scenario.
+//!
+//! Owns the rules by which every figure of a report adds up. Counters add, histograms add counter
+//! by counter, rows add second by second; a percentile is always read off an added histogram and
+//! never made of other percentiles. Where that cannot be done the figure is left out and a note
+//! says so. Runs nothing and writes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::figures::{Generator, Latencies, Percentiles, Server, Word};
+use crate::model::{Part, Report};
+use crate::quantity::format_count;
+use crate::series::Second;
+use crate::tally::Latency;
+use crate::verdict::{Limiter, Verdict};
+
+mod fanout;
+
+/// Adds the reports of several processes that made one load together.
+///
+/// # Errors
+/// A sentence when there is none, when they did not do the same, or when a histogram is missing.
+pub fn merge(reports: &[Report]) -> Result<Report, String> {
+    let Some((first, others)) = reports.split_first() else {
+        return Err("there is no report to merge".to_owned());
+    };
+    for (index, other) in others.iter().enumerate() {
+        if let Some(difference) = difference(first, other) {
+            return Err(format!(
+                "reports 1 and {} cannot be merged: {difference}; only processes that made one load \
+                 together become one report. Without --merge they are shown side by side",
+                index + 2
+            ));
+        }
+    }
+    let offsets = vec![0.0; reports.len()];
+    let mut sum = add(reports, &offsets, "process")?;
+    sum.notes.push(format!(
+        "merged from the reports of {} processes, which are taken to have begun together",
+        reports.len()
+    ));
+    Ok(sum)
+}
+
+/// Adds the loads of a scenario, which may differ in everything and may have run one after
+/// another. What they were is in `parts`, which is the caller's to fill.
+///
+/// # Errors
+/// A sentence when there is none, or when a histogram is missing.
+pub fn combine(reports: &[Report]) -> Result<Report, String> {
+    let started = |report: &Report| report.environment.started_unix_ms;
+    let begin = reports.iter().map(started).min().unwrap_or(0);
+    let offsets: Vec<f64> = reports
+        .iter()
+        .map(|report| started(report).saturating_sub(begin) as f64 / 1e3)
+        .collect();
+    let mut sum = add(reports, &offsets, "load")?;
+    let is_alike =
+        |read: fn(&Report) -> &str| reports.iter().all(|report| read(report) == read(&sum));
+    let is_one_mode = is_alike(|report| report.mode.as_ref());
+    let is_one_loop = is_alike(|report| report.loop_model.as_ref());
+    if !is_one_mode {
+        sum.mode = Word::from("run");
+    }
+    if !is_one_loop {
+        sum.loop_model = Word::from("mixed");
+    }
+    Ok(sum)
+}
+
+/// What two processes of one load must have in common, and do not.
+fn difference(first: &Report, other: &Report) -> Option<String> {
+    let pairs = [
+        ("schema", first.schema.to_string(), other.schema.to_string()),
+        ("mode", first.mode.to_string(), other.mode.to_string()),
+        ("url", first.url.clone(), other.url.clone()),
+        (
+            "loop model",
+            first.loop_model.to_string(),
+            other.loop_model.to_string(),
+        ),
+        (
+            "message size in bytes",
+            first.config.message_size_bytes.to_string(),
+            other.config.message_size_bytes.to_string(),
+        ),
+        (
+            "kind of message",
+            first.config.message_kind.to_string(),
+            other.config.message_kind.to_string(),
+        ),
+        (
+            "messages in flight per connection",
+            first.config.in_flight.to_string(),
+            other.config.in_flight.to_string(),
+        ),
+        (
+            "compression",
+            first.config.deflate_offered.to_string(),
+            other.config.deflate_offered.to_string(),
+        ),
+        (
+            "checking of replies",
+            first.config.verify.to_string(),
+            other.config.verify.to_string(),
+        ),
+        ("fan-out", fanout::kind(first), fanout::kind(other)),
+    ];
+    let (name, mine, theirs) = pairs.into_iter().find(|(_, mine, theirs)| mine != theirs)?;
+    Some(format!("their {name} differs ('{mine}' and '{theirs}')"))
+}
+
+/// `noun` names a report in the reasons of the sum.
+fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String> {
+    let Some((first, others)) = reports.split_first() else {
+        return Err("there is no report to merge".to_owned());
+    };
+    if others.is_empty() {
+        return Ok(first.clone());
+    }
+    let histograms = histograms(reports)?;
+    let span_s = span_s(reports, offsets);
+    let mut notes = notes(reports);
+    let done: f64 = reports.iter().map(done).sum();
+    let mut sum = Report {
+        notes: Vec::new(),
+        duration_s: span_s,
+        warmup_s: largest(reports.iter().map(|report| Some(report.warmup_s))).unwrap_or(0.0),
+        messages_per_second: rate(reports, span_s, |report| Some(report.messages_per_second))
+            .unwrap_or(0.0),
+        target_per_second: rate(reports, span_s, |report| report.target_per_second),
+        limiter: limiter(reports),
+        latency_ns: latencies(reports, &histograms),
+        server: server(reports, done, span_s, &mut notes),
+        generator: generator(reports, done, &histograms),
+        interrupted: reports.iter().any(|report| report.interrupted),
+        series: series(reports, offsets)?,
+        parts: parts(reports)?,
+        thresholds: Vec::new(),
+        ..first.clone()
+    };
+    for other in others {
+        add_counters(&mut sum, other);
+    }
+    sum.fanout = fanout::add(reports, &histograms, span_s, &mut notes);
+    sum.delivered_share = sum.fanout.as_ref().and_then(|sum| sum.delivered_share());
+    sum.histograms = histograms
+        .iter()
+        .map(|(name, latency)| (name.clone(), latency.encode()))
+        .collect();
+    sum.notes = notes;
+    judge(&mut sum, reports, noun);
+    Ok(sum)
+}
+
+/// What a report counted in its measured time: replies, cycles, or deliveries.
+fn done(report: &Report) -> f64 {
+    match &report.fanout {
+        Some(fanout) => fanout.deliveries_measured as f64,
+        None => report.messages_per_second * report.duration_s,
+    }
+}
+
+/// How much time at least one of the reports measured.
+fn span_s(reports: &[Report], offsets: &[f64]) -> f64 {
+    let mut spans: Vec<(f64, f64)> = reports
+        .iter()
+        .zip(offsets)
+        .map(|(report, offset)| (*offset, offset + report.duration_s))
+        .collect();
+    spans.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let (mut covered, mut until) = (0.0, f64::NEG_INFINITY);
+    for (from, to) in spans {
+        covered += (to - from.max(until)).max(0.0);
+        until = until.max(to);
+    }
+    covered
+}
+
+/// A rate over the whole span; `None` when one of the reports has none.
+fn rate(reports: &[Report], span_s: f64, read: fn(&Report) -> Option<f64>) -> Option<f64> {
+    let mut sum = 0.0;
+    for report in reports {
+        sum += read(report)? * report.duration_s;
+    }
+    Some(if span_s > 0.0 { sum / span_s } else { 0.0 })
+}
+
+fn largest(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values.flatten().reduce(f64::max)
+}
+
+fn limiter(reports: &[Report]) -> Limiter {
+    let has = |limiter: Limiter| reports.iter().any(|report| report.limiter == limiter);
+    // One process at its limit keeps the sum from being higher, whatever the others had left.
+    [Limiter::Generator, Limiter::Server, Limiter::Unknown]
+        .into_iter()
+        .find(|limiter| has(*limiter))
+        .unwrap_or(Limiter::Schedule)
+}
+
+/// Adds all histograms by name.
+fn histograms(reports: &[Report]) -> Result<BTreeMap<String, Latency>, String> {
+    let mut sums: BTreeMap<String, Latency> = BTreeMap::new();
+    for (index, report) in reports.iter().enumerate() {
+        if report.latency_ns.response.count > 0 && !report.histograms.contains_key("response") {
+            return Err(format!(
+                "report {} has percentiles but no histograms, so it cannot be merged: percentiles \
+                 do not add up. Make it again with this version",
+                index + 1
+            ));
+        }
+        for (name, text) in &report.histograms {
+            let latency = Latency::decode(text)
+                .map_err(|error| format!("report {}, '{name}': {error}", index + 1))?;
+            sums.entry(name.clone()).or_default().add(&latency);
+        }
+    }
+    Ok(sums)
+}
+
+fn percentiles(histograms: &BTreeMap<String, Latency>, name: &str) -> Percentiles {
+    histograms
+        .get(name)
+        .map(Percentiles::of)
+        .unwrap_or_default()
+}
+
+fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Latencies {
+    let response = percentiles(histograms, "response");
+    let optional = |read: fn(&Latencies) -> &Option<Percentiles>, name: &str| {
+        let is_shown = reports
+            .iter()
+            .any(|report| read(&report.latency_ns).is_some());
+        is_shown.then(|| percentiles(histograms, name))
+    };
+    Latencies {
+        service: if histograms.contains_key("service") {
+            percentiles(histograms, "service")
+        } else {
+            // In a closed loop it is the same and kept once.
+            response.clone()
+        },
+        connect: percentiles(histograms, "connect"),
+        upgrade: percentiles(histograms, "upgrade"),
+        first_message: optional(|latency| &latency.first_message, "first_message"),
+        last: optional(|latency| &latency.last, "fanout_last"),
+        first: optional(|latency| &latency.first, "fanout_first"),
+        healthy: optional(|latency| &latency.healthy, "response"),
+        response,
+    }
+}
+
+fn add_counters(sum: &mut Report, other: &Report) {
+    let (mine, theirs) = (&mut sum.messages, &other.messages);
+    mine.sent += theirs.sent;
+    mine.received += theirs.received;
+    mine.lost += theirs.lost;
+    mine.in_flight += theirs.in_flight;
+    mine.unsent += theirs.unsent;
+    mine.duplicates += theirs.duplicates;
+    mine.reordered += theirs.reordered;
+    mine.corrupt += theirs.corrupt;
+    mine.unsolicited += theirs.unsolicited;
+    mine.payload_bytes_received += theirs.payload_bytes_received;
+    // One that lacks a message and one that has one too many do not make a right sum.
+    mine.adds_up &= theirs.adds_up;
+    let (mine, theirs) = (&mut sum.connections, &other.connections);
+    mine.asked += theirs.asked;
+    mine.open += theirs.open;
+    mine.upgraded += theirs.upgraded;
+    mine.served += theirs.served;
+    mine.alive += theirs.alive;
+    mine.stalled += theirs.stalled;
+    mine.pings_answered += theirs.pings_answered;
+    for (kind, count) in &other.errors {
+        *sum.errors.entry(kind.clone()).or_default() += count;
+    }
+    for (kind, example) in &other.error_examples {
+        let entry = sum.error_examples.entry(kind.clone());
+        entry.or_insert_with(|| example.clone());
+    }
+    for (code, count) in &other.close_codes {
+        *sum.close_codes.entry(*code).or_default() += count;
+    }
+    let (mine, theirs) = (&mut sum.config, &other.config);
+    mine.connections = mine.connections.saturating_add(theirs.connections);
+    mine.threads += theirs.threads;
+    mine.sources += theirs.sources;
+    mine.cpus.extend(&theirs.cpus);
+    mine.rate_per_second = mine
+        .rate_per_second
+        .zip(theirs.rate_per_second)
+        .map(|(mine, theirs)| mine + theirs);
+    mine.is_loopback |= theirs.is_loopback;
+}
+
+fn generator(reports: &[Report], done: f64, histograms: &BTreeMap<String, Latency>) -> Generator {
+    let of = |read: fn(&Generator) -> Option<f64>| {
+        largest(reports.iter().map(|report| read(&report.generator)))
+    };
+    let cpu_ns: Option<f64> = reports
+        .iter()
+        .map(|report| {
+            let each = report.generator.cpu_ns_per_message?;
+            Some(each * self::done(report))
+        })
+        .sum();
+    let mut clocks: Vec<&str> = reports
+        .iter()
+        .filter_map(|report| report.generator.clock_source.as_deref())
+        .collect();
+    clocks.dedup();
+    Generator {
+        cpu_share: of(|generator| generator.cpu_share),
+        wait_share: of(|generator| generator.wait_share),
+        thread_cpu_shares: reports
+            .iter()
+            .flat_map(|report| report.generator.thread_cpu_shares.iter().copied())
+            .collect(),
+        cpu_ns_per_message: cpu_ns.filter(|_| done > 0.0).map(|cpu_ns| cpu_ns / done),
+        late_ns: percentiles(histograms, "late"),
+        backends: reports
+            .iter()
+            .flat_map(|report| report.generator.backends.iter().cloned())
+            .collect(),
+        clock_source: (!clocks.is_empty()).then(|| clocks.join(", ")),
+    }
+}
+
+/// All processes watched one server: its CPU time is not to be counted once for each of them.
+fn server(reports: &[Report], done: f64, span_s: f64, notes: &mut Vec<String>) -> Option<Server> {
+    let servers: Vec<&Server> = reports
+        .iter()
+        .filter_map(|report| report.server.as_ref())
+        .collect();
+    let first = servers.first()?;
+    if servers.iter().any(|server| server.pid != first.pid) {
+        notes.push(
+            "figures of the server are left out: the reports watched different processes"
+                .to_owned(),
+        );
+        return None;
+    }
+    let of = |read: fn(&Server) -> Option<f64>| largest(servers.iter().map(|server| read(server)));
+    let cpus_used = of(|server| server.cpus_used);
+    let cpu_ns = cpus_used.map(|cpus| cpus * span_s * 1e9);
+    let before = servers
+        .iter()
+        .filter_map(|server| server.rss_before_bytes)
+        .min();
+    let open = servers
+        .iter()
+        .filter_map(|server| server.rss_open_bytes)
+        .max();
+    let upgraded: u64 = reports
+        .iter()
+        .map(|report| report.connections.upgraded)
+        .sum();
+    let growth = before.zip(open).filter(|_| upgraded > 0);
+    Some(Server {
+        pid: first.pid,
+        cpu_ns_per_message: cpu_ns.filter(|_| done > 0.0).map(|ns| ns / done),
+        messages_per_cpu_second: cpu_ns.filter(|ns| *ns > 0.0).map(|ns| done * 1e9 / ns),
+        busy_share: of(|server| server.busy_share),
+        wait_share: of(|server| server.wait_share),
+        cpus_used,
+        rss_before_bytes: before,
+        rss_open_bytes: open,
+        rss_bytes_per_connection: growth
+            .map(|(before, open)| (open as f64 - before as f64) / upgraded as f64),
+        // Each process saw the growth that all of them caused, and its bytes are not in a report.
+        anonymous_bytes_per_connection: None,
+    })
+}
+
+/// Rows of the same second become one.
+fn series(reports: &[Report], offsets: &[f64]) -> Result<Vec<Second>, String> {
+    let mut rows: BTreeMap<i64, (Second, Latency)> = BTreeMap::new();
+    for (report, offset) in reports.iter().zip(offsets) {
+        for second in &report.series {
+            let latency = Latency::decode(&second.response_histogram)
+                .map_err(|error| format!("at {:.0} s: {error}", second.at_s))?;
+            // The second in which the middle of the row lies: its ends are some milliseconds off.
+            let middle = (offset + second.at_s - second.duration_s / 2.0).floor() as i64;
+            let entry = rows.entry(middle);
+            let (sum, response) = entry.or_insert_with(|| empty_second(second));
+            add_second(sum, second, *offset);
+            response.add(&latency);
+        }
+    }
+    Ok(rows
+        .into_values()
+        .map(|(second, response)| Second {
+            response: Percentiles::of(&response),
+            response_histogram: response.encode(),
+            ..second
+        })
+        .collect())
+}
+
+fn empty_second(like: &Second) -> (Second, Latency) {
+    let second = Second {
+        at_s: 0.0,
+        duration_s: 0.0,
+        is_measured: false,
+        sent: 0,
+        received: 0,
+        failed: 0,
+        open: 0,
+        late_p99_ns: 0,
+        generator_cpu_share: None,
+        server_cpus_used: None,
+        server_busy_share: None,
+        server_rss_bytes: None,
+        ..like.clone()
+    };
+    (second, Latency::default())
+}
+
+fn add_second(sum: &mut Second, other: &Second, offset: f64) {
+    let larger = |mine: Option<f64>, theirs| largest([mine, theirs].into_iter());
+    sum.at_s = sum.at_s.max(offset + other.at_s);
+    sum.duration_s = sum.duration_s.max(other.duration_s);
+    sum.is_measured |= other.is_measured;
+    sum.sent += other.sent;
+    sum.received += other.received;
+    sum.failed += other.failed;
+    sum.open += other.open;
+    // No histogram of a single second is kept for it: the worst of them is not below the truth.
+    sum.late_p99_ns = sum.late_p99_ns.max(other.late_p99_ns);
+    sum.generator_cpu_share = larger(sum.generator_cpu_share, other.generator_cpu_share);
+    sum.server_cpus_used = larger(sum.server_cpus_used, other.server_cpus_used);
+    sum.server_busy_share = larger(sum.server_busy_share, other.server_busy_share);
+    sum.server_rss_bytes = sum.server_rss_bytes.max(other.server_rss_bytes);
+}
+
+/// Loads of the same name and stage, each merged.
+fn parts(reports: &[Report]) -> Result<Vec<Part>, String> {
+    let mut groups: Vec<(String, String, Vec<Report>)> = Vec::new();
+    for part in reports.iter().flat_map(|report| &report.parts) {
+        let is_same = |group: &&mut (String, String, Vec<Report>)| {
+            group.0 == part.name && group.1 == part.stage
+        };
+        match groups.iter_mut().find(is_same) {
+            Some((_, _, group)) => group.push(part.report.clone()),
+            None => groups.push((
+                part.name.clone(),
+                part.stage.clone(),
+                vec![part.report.clone()],
+            )),
+        }
+    }
+    let merged = groups.into_iter().map(|(name, stage, group)| {
+        let report = merge(&group)?;
+        Ok(Part {
+            name,
+            stage,
+            report,
+        })
+    });
+    merged.collect()
+}
+
+fn notes(reports: &[Report]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for note in reports.iter().flat_map(|report| &report.notes) {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
+    notes
+}
+
+/// The worst of all verdicts with everybody's reasons, and the identity of the sum.
+fn judge(sum: &mut Report, reports: &[Report], noun: &str) {
+    let mut reasons: Vec<(Verdict, String)> = Vec::new();
+    for (index, report) in reports.iter().enumerate() {
+        for reason in &report.verdict_reasons {
+            reasons.push((report.verdict, format!("{noun} {}: {reason}", index + 1)));
+        }
+    }
+    let messages = &sum.messages;
+    let accounted = messages.received + messages.lost + messages.in_flight;
+    if sum.fanout.is_none() && messages.sent != accounted && messages.adds_up {
+        sum.messages.adds_up = false;
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "the counters of the sum do not add up: sent {} is not received, lost and in \
+                 flight together ({}); one of the reports was changed",
+                format_count(sum.messages.sent),
+                format_count(accounted)
+            ),
+        ));
+    }
+    reasons.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    let worst = reports.iter().map(|report| report.verdict).max();
+    let found = reasons.iter().map(|(weight, _)| *weight).max();
+    sum.verdict = worst.max(found).unwrap_or(Verdict::Valid);
+    sum.verdict_reasons = reasons.into_iter().map(|(_, reason)| reason).collect();
+    let codes = || reports.iter().map(|report| report.exit_code);
+    sum.exit_code = match sum.verdict {
+        _ if sum.interrupted => crate::commands::INTERRUPTED,
+        // Some of them measured nothing at all.
+        _ if codes().any(|code| code == crate::commands::RUN_ERROR) => crate::commands::RUN_ERROR,
+        Verdict::Invalid => crate::commands::INVALID,
+        _ => codes().max().unwrap_or(crate::commands::OK),
+    };
+}
