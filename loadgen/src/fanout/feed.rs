@@ -70,8 +70,7 @@ impl FeedBoard {
         while self.records.len() > FOLLOWED_MAX {
             self.shift += 1;
             let shift = self.shift;
-            self.records
-                .retain(|identity, _| follows(*identity, shift));
+            self.records.retain(|identity, _| follows(*identity, shift));
         }
     }
 
@@ -79,8 +78,7 @@ impl FeedBoard {
     pub fn add(&mut self, other: &FeedBoard) {
         self.shift = self.shift.max(other.shift);
         let shift = self.shift;
-        self.records
-            .retain(|identity, _| follows(*identity, shift));
+        self.records.retain(|identity, _| follows(*identity, shift));
         for (identity, theirs) in &other.records {
             if !follows(*identity, shift) {
                 continue;

@@ -164,9 +164,7 @@ impl Field {
             Field::At { .. } => match self.read_binary(payload)? {
                 Raw::Whole(number) => Some(number),
                 // Up to 2^53 doubles hold every whole number.
-                Raw::Fraction(number)
-                    if number >= 0.0 && number < 9e15 && number.fract() == 0.0 =>
-                {
+                Raw::Fraction(number) if (0.0..9e15).contains(&number) && number.fract() == 0.0 => {
                     Some(number as u64)
                 }
                 Raw::Fraction(_) => None,
@@ -261,9 +259,12 @@ impl StampField {
     }
 
     fn scaled_fraction(&self, count: f64) -> Option<u64> {
-        let ns = count * self.unit.scale_ns(count) as f64;
-        // 2^64 nanoseconds are 584 years.
-        (0.0..1.8e19).contains(&ns).then_some(ns as u64)
+        let scale_ns = self.unit.scale_ns(count);
+        // 2^64 nanoseconds are 584 years. The whole part is scaled by itself, so that it stays exact.
+        let is_time = (0.0..1.8e19).contains(&(count * scale_ns as f64));
+        let whole_ns = (count.trunc() as u64).checked_mul(scale_ns)?;
+        let rest_ns = (count.fract() * scale_ns as f64) as u64;
+        is_time.then(|| whole_ns.saturating_add(rest_ns))
     }
 }
 
@@ -309,7 +310,10 @@ mod tests {
             assert_eq!(stamp(text, payload.as_bytes()), Some(NOW), "{payload}");
         }
         let seconds = stamp("json:/ts", br#"{"ts":1766000000.123}"#).expect("a stamp");
-        assert!(seconds.abs_diff(NOW) < 1_000, "{seconds}: a double has 53 bits");
+        assert!(
+            seconds.abs_diff(NOW) < 1_000,
+            "{seconds}: a double has 53 bits"
+        );
         for payload in [
             r#"{"ts":null}"#,
             r#"{"ts":"soon"}"#,
@@ -332,13 +336,20 @@ mod tests {
             stamp("at:8:u64le:ns", &payload),
             Some(1_766_000_000_123_456_789)
         );
-        assert_eq!(stamp("at:8:u64le", &payload), Some(1_766_000_000_123_456_789));
+        assert_eq!(
+            stamp("at:8:u64le", &payload),
+            Some(1_766_000_000_123_456_789)
+        );
         assert_eq!(stamp("at:16:u32be:s", &payload), Some(7_000_000_000));
         assert_eq!(stamp("at:20:f64le:ms", &payload), Some(2_500_000));
         assert_eq!(stamp("at:21:f64le:ms", &payload), None, "one byte short");
         let field = |text| Field::parse(text).expect("valid");
         assert_eq!(field("at:16:u32be").read_whole(&payload), Some(7));
-        assert_eq!(field("at:20:f64le").read_whole(&payload), None, "a fraction");
+        assert_eq!(
+            field("at:20:f64le").read_whole(&payload),
+            None,
+            "a fraction"
+        );
         assert_ne!(
             field("at:16:u32be").read_hash(&payload),
             field("at:16:u32le").read_hash(&payload)

@@ -72,7 +72,7 @@ pub fn subscriber(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u6
         from = found.end;
         // A server may tell newcomers what was said before they came.
         if found.read == Read::Stranger && desk.window.is_none() {
-            desk.fan.foreign.history += 1;
+            desk.fan.foreign.before_load += 1;
             continue;
         }
         let counts = &mut desk.fan.classes[books.class as usize].counts;
@@ -167,7 +167,13 @@ impl Told {
 
 /// A message of a feed reached a subscriber.
 pub fn fed(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u64) {
-    if books.lanes().iter().any(|lane| !lane.is_ready) && confirms(desk, books, message) {
+    if confirms(desk, books, message) {
+        return;
+    }
+    if desk.window.is_none() {
+        // Greetings, snapshots, and the feed at some subscribers while others are still connecting.
+        desk.fan.foreign.before_load += 1;
+        keep_first(&mut desk.fan.foreign.example, Some(message));
         return;
     }
     let Desk {

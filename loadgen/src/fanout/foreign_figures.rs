@@ -24,8 +24,9 @@ pub struct ForeignFigures {
     pub unmarked: u64,
     /// Messages to subscribers that confirmed a subscription.
     pub confirmations: u64,
-    /// Messages of earlier runs that subscribers got before the load.
-    pub history: u64,
+    /// Messages to subscribers before the load that are not counted: those of earlier runs, and
+    /// everything that a feed sends until then.
+    pub before_load: u64,
     /// Copies that publishers got: the server sends to whoever is connected.
     pub publisher_copies: u64,
     /// Other messages that publishers got.
@@ -134,14 +135,26 @@ const SUBSCRIBERS_MIN: u64 = 10;
 /// The beginning of a message as it may be printed: nothing in it reaches a terminal as it is.
 pub fn shown(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.escape_debug().to_string(),
+        Ok(text) => shown_text(text),
         // A character that was cut at the end is no reason to show digits.
         Err(error) if error.error_len().is_none() => {
             let whole = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            String::from_utf8_lossy(whole).escape_debug().to_string()
+            shown_text(&String::from_utf8_lossy(whole))
         }
         Err(_) => bytes.escape_ascii().to_string(),
     }
+}
+
+/// JSON stays readable: quotes are left as they are.
+fn shown_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// What the server said; `None` in dialects whose every word is understood.
@@ -159,7 +172,7 @@ pub fn foreign(options: &Options, sheet: &FanoutSheet) -> Option<ForeignFigures>
     Some(ForeignFigures {
         unmarked: seen.unmarked,
         confirmations: seen.confirmations,
-        history: seen.history,
+        before_load: seen.before_load,
         publisher_copies: seen.publisher_copies,
         publisher_messages: seen.publisher_messages,
         example: seen.example.as_deref().map(shown),
@@ -202,10 +215,7 @@ pub fn feed(feed: &Feed, sheet: &FanoutSheet, is_ambiguous: bool) -> FeedFigures
         stamped: seen.stamped,
         unstamped: seen.unstamped,
         stamp: feed.stamp.as_ref().map(|field| field.text.clone()),
-        unit: feed
-            .stamp
-            .as_ref()
-            .map(|field| field.unit.as_str().into()),
+        unit: feed.stamp.as_ref().map(|field| field.unit.as_str().into()),
         clock: feed.clock.as_str().into(),
         negative: seen.negative,
         smallest_ns: seen.smallest_ns,
@@ -218,8 +228,7 @@ pub fn feed(feed: &Feed, sheet: &FanoutSheet, is_ambiguous: bool) -> FeedFigures
             subscribers: seen.shares.len() as u64,
         },
         sequence: has_sequence.then(|| sequence(&seen.sequences)),
-        lagging_sequence: (has_sequence && has_lagging)
-            .then(|| sequence(&seen.lagging_sequences)),
+        lagging_sequence: (has_sequence && has_lagging).then(|| sequence(&seen.lagging_sequences)),
         is_ambiguous,
     }
 }
@@ -293,9 +302,16 @@ mod tests {
 
     #[test]
     fn examples_are_printable() {
-        assert_eq!(shown(b"{\"a\":\"\x1b[31m\"}"), "{\\\"a\\\":\\\"\\u{1b}[31m\\\"}");
+        assert_eq!(
+            shown(b"{\"a\":\"\x1b[31m\"}\n"),
+            "{\"a\":\"\\u{1b}[31m\"}\\n"
+        );
         assert_eq!(shown("gr\u{fc}n".as_bytes()), "gr\u{fc}n");
-        assert_eq!(shown(&"gr\u{fc}".as_bytes()[..3]), "gr", "cut in a character");
+        assert_eq!(
+            shown(&"gr\u{fc}".as_bytes()[..3]),
+            "gr",
+            "cut in a character"
+        );
         assert_eq!(shown(&[0xff, b'a']), "\\xffa");
     }
 

@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn values_are_found_where_they_are() {
-        let text = r#" { "a" : [1, {"b~/":"x\"}"} , [] ], "n":{"ts":-12.5e3},"\u0061b":true,"z":null}"#;
+        let text =
+            r#" { "a" : [1, {"b~/":"x\"}"} , [] ], "n":{"ts":-12.5e3},"\u0061b":true,"z":null}"#;
         assert_eq!(find("/a/0", text), Some("1"));
         assert_eq!(find("/a/1/b~0~1", text), Some(r#""x\"}""#));
         assert_eq!(find("/a/2", text), Some("[]"));

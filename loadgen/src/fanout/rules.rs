@@ -77,9 +77,12 @@ pub fn judge(evidence: &FanoutEvidence, drain_ns: u64, reasons: &mut Reasons) {
         "messages reached publishers, which had not subscribed to anything",
     );
     if evidence.healthy.delivered + evidence.lagging.delivered == 0 {
-        let cause = evidence.foreign.as_ref().map_or_else(String::new, |foreign| {
-            foreign_rules::why_nothing(foreign, evidence.feed.is_some())
-        });
+        let cause = evidence
+            .foreign
+            .as_ref()
+            .map_or_else(String::new, |foreign| {
+                foreign_rules::why_nothing(foreign, evidence.feed.is_some())
+            });
         reasons.push((
             Verdict::Invalid,
             format!("nothing was delivered, so nothing was measured{cause}"),

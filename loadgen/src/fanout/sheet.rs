@@ -129,8 +129,9 @@ pub struct ForeignSheet {
     pub unmarked: u64,
     /// Messages to subscribers that confirmed a subscription.
     pub confirmations: u64,
-    /// Messages of earlier runs that subscribers got before the load.
-    pub history: u64,
+    /// Messages to subscribers before the load that are not counted: those of earlier runs, and
+    /// everything that a feed sends until then.
+    pub before_load: u64,
     /// Copies that publishers got.
     pub publisher_copies: u64,
     /// Other messages that publishers got.
@@ -146,7 +147,7 @@ impl ForeignSheet {
     pub fn add(&mut self, other: &ForeignSheet) {
         self.unmarked += other.unmarked;
         self.confirmations += other.confirmations;
-        self.history += other.history;
+        self.before_load += other.before_load;
         self.publisher_copies += other.publisher_copies;
         self.publisher_messages += other.publisher_messages;
         keep_first(&mut self.example, other.example.as_deref());

@@ -99,7 +99,11 @@ impl Codec {
     ///
     /// A binary form makes no sense here and is written as text.
     pub fn embedded(form: Form, size: usize, run: u32, seed: u64) -> Codec {
-        let form = if form == Form::Binary { Form::Text } else { form };
+        let form = if form == Form::Binary {
+            Form::Text
+        } else {
+            form
+        };
         let mut random = fastrand::Rng::with_seed(seed ^ 0x656d_6265_6464_6564);
         Codec {
             form,
@@ -166,7 +170,11 @@ impl Codec {
                 document::append(stamp.stream, stamp.sequence, rest, out);
             }
         }
-        let covered = if self.covers_all() { &out[behind..] } else { &[] };
+        let covered = if self.covers_all() {
+            &out[behind..]
+        } else {
+            &[]
+        };
         let crc = checksum(&bytes[..CRC_AT], covered);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         match self.form {

@@ -14,13 +14,13 @@ use crate::config::Config;
 use crate::fanout::books::Books;
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::nats;
-use crate::fanout::{foreign, hear};
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
 use crate::fanout::publish::publisher_connections;
 use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
 use crate::fanout::sheet::TENTHS;
 use crate::fanout::throttle::Throttle;
+use crate::fanout::{foreign, hear};
 use crate::gauges::{FanoutShown, Gauges};
 use crate::opening::Opens;
 use crate::plan::{Window, share};
@@ -339,12 +339,7 @@ impl Application for FanoutWorker {
                 subscriber.books.tenth = tenth.min(TENTHS as u64 - 1) as u8;
                 self.joined += 1;
             }
-            hear::introduce(
-                &mut self.desk,
-                &subscriber.books,
-                number,
-                &mut self.answers,
-            );
+            hear::introduce(&mut self.desk, &subscriber.books, number, &mut self.answers);
             self.introduced_ns = io.read_clock_ns();
             self.send_answers(io, token);
         }

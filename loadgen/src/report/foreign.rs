@@ -109,12 +109,12 @@ fn sequence_line(name: &str, sequence: &SequenceFigures, out: &mut String) -> fm
 
 /// What the server said beside it.
 pub fn foreign(foreign: &ForeignFigures, is_feed: bool, out: &mut String) -> fmt::Result {
-    if is_feed && foreign.confirmations == 0 {
+    if is_feed && foreign.confirmations + foreign.before_load == 0 {
         return Ok(());
     }
     write!(
         out,
-        "server     said {} confirmations",
+        "server     {} subscriptions confirmed by an answer",
         format_count(foreign.confirmations)
     )?;
     if !is_feed {
@@ -127,11 +127,11 @@ pub fn foreign(foreign: &ForeignFigures, is_feed: bool, out: &mut String) -> fmt
             foreign.verified,
         )?;
     }
-    if foreign.history > 0 {
+    if foreign.before_load > 0 {
         write!(
             out,
-            " · {} of earlier runs before the load",
-            format_count(foreign.history)
+            " · {} messages before the load, not counted",
+            format_count(foreign.before_load)
         )?;
     }
     writeln!(out)

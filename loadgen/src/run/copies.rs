@@ -31,7 +31,11 @@ impl Run {
     /// connection may take.
     pub(super) fn confirm_subscriptions(&mut self) {
         self.command(Command::Prepare);
-        let settle_ns = self.config.fanout.as_ref().map_or(0, |fanout| fanout.settle_ns);
+        let settle_ns = self
+            .config
+            .fanout
+            .as_ref()
+            .map_or(0, |fanout| fanout.settle_ns);
         let patience = Duration::from_millis(self.config.connect_timeout_ms)
             .saturating_add(Duration::from_nanos(settle_ns));
         let deadline = Instant::now() + patience;

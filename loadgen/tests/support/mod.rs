@@ -5,8 +5,10 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
+pub mod foreign_hub;
 pub mod hub;
 pub mod json_hub;
+pub mod ticker;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
