@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use fanwire_protocol::{
-    CloseFrame, Connection, DeflateParameters, Event, Input, MaskingKey, Message, ProtocolError,
-    Sender, Settings, StatusCode, Workspace,
+    CloseFrame, Connection, DeflateParameters, Event, Input, MaskingKey, Message, MessageKind,
+    Misuse, ProtocolError, Sender, Settings, StatusCode, Workspace,
 };
 
+use crate::messages::{Masking, Messages};
 use crate::outstanding::{Outstanding, Stamps};
-use crate::payload::{Codec, Identified, Verify};
+use crate::payload::Identified;
 use crate::plan::Window;
 use crate::tally::{Sheet, Tally};
+use crate::template::Template;
 
 /// Unanswered messages one connection may have: beyond it a due message counts as unsent. Bounds
 /// the memory that a server which never answers can cost (16 bytes each).
@@ -22,10 +24,10 @@ pub const IN_FLIGHT_MAX: usize = 65_536;
 /// What the connections of a thread share.
 #[derive(Debug)]
 pub struct Desk {
-    /// Writes and recognises payloads.
-    pub codec: Codec,
-    /// How much of a reply is looked at.
-    pub verify: Verify,
+    /// Writes messages and recognises replies.
+    pub messages: Messages,
+    /// Messages are cut into frames of at most this many payload bytes.
+    pub fragment_size_bytes: Option<usize>,
     /// Whether latency is also kept from the actual send time (open loop).
     pub keeps_service: bool,
     /// When measuring starts and stops, once that is known.
@@ -34,33 +36,48 @@ pub struct Desk {
     pub sheet: Sheet,
     settings: Arc<Settings>,
     random: fastrand::Rng,
+    /// The masking key of all frames, where they are not to differ.
+    constant_key: Option<MaskingKey>,
     payload: Vec<u8>,
 }
 
 impl Desk {
     /// `seed` must differ between threads: it decides the masking keys.
-    pub fn new(codec: Codec, verify: Verify, keeps_service: bool, seed: u64) -> Desk {
+    pub fn new(messages: Messages, masking: Masking, keeps_service: bool, seed: u64) -> Desk {
         let mut settings = Settings::client();
         // Replies are as large as our own messages. Room for twice that lets a wrong reply be
         // counted as wrong; more than that is refused with 1009.
-        settings.message_size_max = settings.message_size_max.max(2 * codec.size());
-        settings.frame_size_max = settings.frame_size_max.max(2 * codec.size() as u64);
+        let size = messages.size_hint();
+        settings.message_size_max = settings.message_size_max.max(2 * size);
+        settings.frame_size_max = settings.frame_size_max.max(2 * size as u64);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let constant_key = match masking {
+            Masking::Fresh => None,
+            Masking::Fixed => Some(MaskingKey(random.u32(1..).to_le_bytes())),
+            Masking::Zero => Some(MaskingKey([0; 4])),
+        };
         Desk {
-            codec,
-            verify,
+            messages,
+            fragment_size_bytes: None,
             keeps_service,
             window: None,
             sheet: Sheet::default(),
             settings: Arc::new(settings),
-            random: fastrand::Rng::with_seed(seed),
+            random,
+            constant_key,
             payload: Vec::new(),
         }
     }
 
-    /// A fresh masking key for one frame (RFC 6455 5.3). The generator is seeded and not
-    /// cryptographic: a load test wants runs that repeat, and its payloads are no attacker's.
+    /// The masking key for one frame, a fresh one (RFC 6455 5.3) unless asked otherwise. The
+    /// generator is seeded and not cryptographic: a load test wants runs that repeat, and its
+    /// payloads are no attacker's.
+    #[inline]
     pub fn masking_key(&mut self) -> MaskingKey {
-        MaskingKey(self.random.u32(..).to_le_bytes())
+        match self.constant_key {
+            None => MaskingKey(self.random.u32(..).to_le_bytes()),
+            Some(key) => key,
+        }
     }
 
     /// Sixteen bytes for `Sec-WebSocket-Key`.
@@ -98,7 +115,11 @@ pub struct Client {
     outstanding: Outstanding,
     /// Number of this connection in the whole run; part of every payload.
     number: u32,
+    /// Replies that arrived in the measured window, for the fairness between connections.
+    answered_measured: u64,
     is_served: bool,
+    /// Messages that are no part of the load were sent: what comes before the load answers them.
+    has_greeted: bool,
     /// The server has closed or failed; whatever still arrives is ignored.
     is_over: bool,
 }
@@ -110,7 +131,9 @@ impl Client {
             connection: Connection::new(Arc::clone(&desk.settings), deflate),
             outstanding: Outstanding::default(),
             number,
+            answered_measured: 0,
             is_served: false,
+            has_greeted: false,
             is_over: false,
         }
     }
@@ -143,19 +166,21 @@ impl Client {
             }
         }
         let mut payload = std::mem::take(&mut desk.payload);
-        desk.codec
-            .write(self.number, self.outstanding.next_sequence(), &mut payload);
-        let key = Some(desk.masking_key());
-        let written =
-            self.connection
-                .sender
-                .message(desk.codec.kind(), &payload, key, workspace, out);
+        let sequence = self.outstanding.next_sequence();
+        let check = desk
+            .messages
+            .write(self.number, sequence, stamps.sent_ns, &mut payload);
+        let written = self.frame(desk, workspace, &payload, out);
         desk.payload = payload;
         if written.is_err() {
             desk.sheet.tally.unsent += 1;
             return false;
         }
-        self.outstanding.push(stamps);
+        if desk.messages.keeps_checks() {
+            self.outstanding.push_checked(stamps, check);
+        } else {
+            self.outstanding.push(stamps);
+        }
         desk.sheet.tally.sent += 1;
         if desk
             .window
@@ -164,6 +189,54 @@ impl Client {
             desk.sheet.tally.sent_measured += 1;
         }
         true
+    }
+
+    /// Appends a message as one frame, or as several where fragments are asked for.
+    #[inline]
+    fn frame(
+        &mut self,
+        desk: &mut Desk,
+        workspace: &mut Workspace,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Misuse> {
+        let kind = desk.messages.kind();
+        let sender = &mut self.connection.sender;
+        match desk.fragment_size_bytes {
+            Some(size) if payload.len() > size => {
+                let last = payload.len().div_ceil(size.max(1)).saturating_sub(1);
+                for (index, fragment) in payload.chunks(size.max(1)).enumerate() {
+                    let key = Some(desk.masking_key());
+                    sender.fragment(kind, fragment, index == 0, index == last, key, out)?;
+                }
+                Ok(())
+            }
+            _ => sender.message(kind, payload, Some(desk.masking_key()), workspace, out),
+        }
+    }
+
+    /// Appends a text message that is no part of the load: no reply to it is expected.
+    pub fn send_first(
+        &mut self,
+        desk: &mut Desk,
+        workspace: &mut Workspace,
+        text: &Template,
+        number: u64,
+        now_ns: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let mut payload = std::mem::take(&mut desk.payload);
+        payload.clear();
+        desk.messages
+            .write_first(text, self.number, number, now_ns, &mut payload);
+        let key = Some(desk.masking_key());
+        // Refused only after a close frame, when nothing of it matters any more.
+        let _ = self
+            .connection
+            .sender
+            .message(MessageKind::Text, &payload, key, workspace, out);
+        desk.payload = payload;
+        self.has_greeted = true;
     }
 
     /// Takes received bytes. Pongs and close frames are appended to `out`.
@@ -188,8 +261,15 @@ impl Client {
             match receiver.next_event(&mut input, workspace) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => {
+                    let is_before_load = self.has_greeted && self.outstanding.next_sequence() == 0;
+                    if is_before_load || !desk.messages.is_reply(message.payload) {
+                        desk.sheet.tally.ignored += 1;
+                        continue;
+                    }
                     if judge_reply(&message, self.number, &mut self.outstanding, desk, now_ns) {
                         received.answered += 1;
+                        let is_measured = desk.window.is_some_and(|window| window.measures(now_ns));
+                        self.answered_measured += u64::from(is_measured);
                         if !self.is_served {
                             self.is_served = true;
                             desk.sheet.tally.served += 1;
@@ -235,6 +315,7 @@ impl Client {
     pub fn account_ended(&mut self, tally: &mut Tally) {
         let remainder = self.outstanding.remainder();
         tally.lost += remainder.overtaken + remainder.waiting;
+        tally.fairness.count(self.answered_measured);
         self.outstanding = Outstanding::default();
     }
 
@@ -244,6 +325,7 @@ impl Client {
         tally.lost += remainder.overtaken;
         tally.in_flight += remainder.waiting;
         tally.stalled += u64::from(remainder.waiting > 0);
+        tally.fairness.count(self.answered_measured);
         self.outstanding = Outstanding::default();
     }
 }
@@ -282,22 +364,7 @@ fn judge_reply(
 ) -> bool {
     let tally = &mut desk.sheet.tally;
     tally.payload_bytes_received += message.payload.len() as u64;
-    let identified = match desk.verify {
-        Verify::Full => {
-            let is_outstanding = |sequence| outstanding.contains(sequence);
-            let range = outstanding.range();
-            desk.codec
-                .identify(number, message.payload, message.kind, range, is_outstanding)
-        }
-        Verify::None => outstanding
-            .oldest()
-            .map_or(Identified::Unsolicited, Identified::Exact),
-        Verify::Length => match outstanding.oldest() {
-            None => Identified::Unsolicited,
-            Some(oldest) if message.payload.len() == desk.codec.size() => Identified::Exact(oldest),
-            Some(oldest) => Identified::Corrupt(oldest),
-        },
-    };
+    let identified = desk.messages.identify(number, message, outstanding);
     let sequence = match identified {
         Identified::Exact(sequence) => sequence,
         Identified::Corrupt(sequence) => {

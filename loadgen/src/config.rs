@@ -5,15 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanwire_protocol::MessageKind;
+use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
+use crate::catchup::CatchUp;
 use crate::churn;
 use crate::cli::judge::JudgeSettings;
 use crate::cli::output::OutputSettings;
 use crate::cli::tls::TlsSettings;
 use crate::fanout::options::Options;
+use crate::messages::MessageSettings;
 use crate::payload::Verify;
+use crate::plan::{Arrival, Plan};
+use crate::rate::{Curve, Stage};
 use crate::target::Target;
+use crate::tokens::Tokens;
 
 /// Which job a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +104,8 @@ pub struct Config {
     pub spin: bool,
     /// Kernel interface.
     pub backend: BackendChoice,
-    /// Offer permessage-deflate.
-    pub deflate: bool,
+    /// Offer permessage-deflate, with these parameters.
+    pub deflate: Option<DeflateOffer>,
     /// New connections per second while opening, all threads together.
     pub connect_rate: Option<f64>,
     /// Longest time for one TCP connect, and for one opening handshake, each.
@@ -114,6 +120,8 @@ pub struct Config {
     pub headers: Vec<(String, String)>,
     /// Subprotocols to offer, in order of preference.
     pub subprotocols: Vec<String>,
+    /// What `{token}` stands for, by connection.
+    pub tokens: Tokens,
     /// Value of the Origin header field.
     pub origin: Option<String>,
     /// How a `wss://` server is believed.
@@ -122,13 +130,69 @@ pub struct Config {
     pub judge: JudgeSettings,
     /// Where results go.
     pub outputs: OutputSettings,
+    /// How the rate changes and in what rhythm messages follow each other.
+    pub pace: PaceSettings,
+    /// What is in messages.
+    pub message: MessageSettings,
     /// Fan-out: what only it is told.
     pub fanout: Option<Arc<Options>>,
     /// Churn: what only it is told.
     pub churn: Option<churn::options::Options>,
 }
 
+/// How the rate changes and in what rhythm messages follow each other.
+#[derive(Clone, Debug, Default)]
+pub struct PaceSettings {
+    /// The rhythm.
+    pub arrival: Arrival,
+    /// What is done with overdue messages.
+    pub catch_up: CatchUp,
+    /// Linear stages in place of the one rate; `Config::rate` is then the mean over the measured
+    /// time.
+    pub stages: Vec<Stage>,
+    /// The rate before the first stage, in messages per second.
+    pub stages_from_per_second: f64,
+    /// Messages after which the run ends, all threads together.
+    pub messages_max: Option<u64>,
+}
+
 impl Config {
+    /// The rate over time of an open loop.
+    pub fn curve(&self) -> Option<Curve> {
+        let pace = &self.pace;
+        if pace.stages.is_empty() {
+            self.rate.map(Curve::constant)
+        } else {
+            Some(Curve::staged(pace.stages_from_per_second, &pace.stages))
+        }
+    }
+
+    /// How long to measure: as asked for, or until the last of a number of messages is due. The end
+    /// of random arrivals, and of a closed loop, shows itself only when it has come.
+    pub fn measured_ns(&self) -> u64 {
+        let Some(messages_max) = self.pace.messages_max else {
+            return self.duration_ns;
+        };
+        let curve = self
+            .curve()
+            .filter(|_| self.pace.arrival != Arrival::Poisson);
+        let end_ns = curve.and_then(|curve| curve.due_ns(messages_max as f64));
+        end_ns.map_or(self.duration_ns, |end_ns| {
+            let measured_ns = end_ns.saturating_sub(self.warmup_ns);
+            measured_ns.clamp(1, self.duration_ns.max(1))
+        })
+    }
+
+    /// What an open loop sends when.
+    pub fn plan(&self) -> Option<Plan> {
+        Some(Plan {
+            curve: Arc::new(self.curve()?),
+            arrival: self.pace.arrival,
+            messages_max: self.pace.messages_max,
+            seed: self.seed,
+        })
+    }
+
     /// Whether messages are sent by a schedule and not when a reply has come.
     pub fn is_open_loop(&self) -> bool {
         self.rate.is_some()

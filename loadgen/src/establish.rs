@@ -31,14 +31,6 @@ pub struct Greeting {
     pub headers: Vec<(String, String)>,
 }
 
-/// What a load run offers: the server may limit our window, and decides the rest.
-fn deflate_offer() -> DeflateOffer {
-    DeflateOffer {
-        client_max_window_bits: Some(15),
-        ..DeflateOffer::default()
-    }
-}
-
 impl Greeting {
     /// What the command line asks for.
     pub fn of(config: &Config) -> Greeting {
@@ -47,7 +39,7 @@ impl Greeting {
             request_target: config.target.request_target.clone(),
             origin: config.origin.clone(),
             subprotocols: config.subprotocols.clone(),
-            deflate: config.deflate.then(deflate_offer),
+            deflate: config.deflate,
             headers: config.headers.clone(),
         }
     }

@@ -4,6 +4,7 @@
 //! about is `model`'s; the one exception is reading percentiles off a histogram.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +107,12 @@ pub struct Messages {
     pub reordered: u64,
     pub corrupt: u64,
     pub unsolicited: u64,
+    /// Those of `unsent` that were overdue and given up (`--catchup`).
+    #[serde(default)]
+    pub dropped: u64,
+    /// Received messages that are no replies (`--ignore`, `--reply-contains`, `--first-message`).
+    #[serde(default)]
+    pub ignored: u64,
     /// sent = received + lost + in_flight
     pub adds_up: bool,
     pub payload_bytes_received: u64,
@@ -122,6 +129,13 @@ pub struct Connections {
     pub alive: u64,
     pub stalled: u64,
     pub pings_answered: u64,
+    /// Echo: Jain's index over the replies of each connection in the measured window; 1 when all
+    /// got the same, 1/n when one of n got everything.
+    #[serde(default)]
+    pub fairness: Option<f64>,
+    /// What was agreed on permessage-deflate where it was offered, and on how many connections.
+    #[serde(default)]
+    pub deflate_agreed: BTreeMap<String, u64>,
 }
 
 /// The server's process.
@@ -191,6 +205,22 @@ pub struct Settings {
     pub address: String,
     pub version: Word,
     pub is_loopback: bool,
+    /// Sizes other than one for all, as `--size` took them; `given` for `-m`.
+    #[serde(default)]
+    pub message_sizes: String,
+    #[serde(default)]
+    pub arrival: String,
+    #[serde(default)]
+    pub catch_up: String,
+    /// `--stage`, as it can be typed in again.
+    #[serde(default)]
+    pub stages: String,
+    #[serde(default)]
+    pub messages_max: Option<u64>,
+    #[serde(default)]
+    pub fragment_size_bytes: Option<usize>,
+    #[serde(default)]
+    pub masking: Word,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catchup;
 pub mod churn;
 pub mod cli;
 pub mod client;
@@ -18,18 +19,24 @@ pub mod establish;
 pub mod fanout;
 pub mod figures;
 pub mod gauges;
+pub mod greetings;
+pub mod hiccups;
 pub mod host;
+pub mod live;
 pub mod merge;
+pub mod messages;
 pub mod model;
 pub mod opening;
 pub mod outstanding;
 pub mod payload;
 pub mod plan;
-pub mod progress;
 pub mod quantity;
+pub mod rate;
 pub mod report;
 pub mod run;
+pub mod selftest;
 pub mod series;
+pub mod sizes;
 pub mod storm;
 pub mod svg;
 pub mod table;

@@ -17,9 +17,13 @@ use crate::figures::{
     Connections, Generator, Latencies, Messages, Percentiles, Server, Settings, Word,
 };
 use crate::host::{CpuUse, Memory, ThreadTime};
+use crate::messages::Masking;
 use crate::payload::Verify;
-use crate::plan::Window;
+use crate::plan::{Arrival, Window};
+use crate::quantity::format_count;
+use crate::rate::describe_stages;
 use crate::series::Second;
+use crate::sizes::Sizes;
 use crate::tally::{Latency, Sheet, Tally};
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
@@ -204,7 +208,7 @@ impl Report {
             limiter: judgement.limiter,
             messages: messages(measured, fanout.as_ref()),
             latency_ns: latencies(config, measured, &response, fanout.as_ref()),
-            connections: connections(tally),
+            connections: connections(config, tally),
             errors: tally
                 .failures
                 .iter()
@@ -296,7 +300,7 @@ fn latencies(
     }
 }
 
-fn connections(tally: &Tally) -> Connections {
+fn connections(config: &Config, tally: &Tally) -> Connections {
     Connections {
         asked: tally.asked,
         open: tally.open,
@@ -305,6 +309,8 @@ fn connections(tally: &Tally) -> Connections {
         alive: tally.alive,
         stalled: tally.stalled,
         pings_answered: tally.pings,
+        fairness: tally.fairness.index().filter(|_| config.mode == Mode::Echo),
+        deflate_agreed: tally.deflate.clone(),
     }
 }
 
@@ -404,13 +410,14 @@ fn evidence(
         lost: tally.lost,
         in_flight: tally.in_flight,
         unsent: tally.unsent,
+        dropped: tally.dropped,
         duplicates: tally.duplicates,
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
         drain_ns: config.drain_ms * 1_000_000,
         // Turns of clients without a connection are counted apart: the rate is not owed.
-        target_per_second: config.rate.filter(|_| config.mode != Mode::Churn),
+        target_per_second: due_per_second(config, measured).filter(|_| config.mode != Mode::Churn),
         achieved_per_second: per_second,
         generator_cpu_share: largest_share(measured, |time| time.run_ns),
         generator_wait_share: largest_share(measured, |time| time.wait_ns),
@@ -435,6 +442,19 @@ fn evidence(
     }
 }
 
+/// The rate that was to be sent. Chance decides how many messages random arrivals bring, so there it
+/// is the rate of those that were due, and not the one asked for.
+fn due_per_second(config: &Config, measured: &Measured) -> Option<f64> {
+    let rate = config.rate?;
+    let is_random = config.mode == Mode::Echo && config.pace.arrival == Arrival::Poisson;
+    let seconds = measured.measured_ns as f64 / 1e9;
+    Some(if is_random && seconds > 0.0 {
+        measured.sheet.tally.due_measured as f64 / seconds
+    } else {
+        rate
+    })
+}
+
 /// Of a fan-out: copies, with messages only in `sent`.
 fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
     let ledger = &fanout.ledger;
@@ -448,6 +468,8 @@ fn copies(measured: &Measured, fanout: &Fanout) -> Messages {
         reordered: ledger.reordered,
         corrupt: ledger.torn,
         unsolicited: ledger.foreign + ledger.strangers,
+        dropped: measured.sheet.tally.dropped,
+        ignored: measured.sheet.tally.ignored,
         adds_up: ledger.adds_up,
         payload_bytes_received: fanout.payload_bytes,
     }
@@ -468,6 +490,8 @@ fn messages(measured: &Measured, fanout: Option<&Fanout>) -> Messages {
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
+        dropped: tally.dropped,
+        ignored: tally.ignored,
         adds_up: tally.identity_holds(),
         payload_bytes_received: tally.payload_bytes_received,
     }
@@ -537,15 +561,10 @@ fn settings(config: &Config) -> Settings {
         in_flight: config.in_flight,
         cpus: config.cpus.clone(),
         sources: config.sources.len(),
-        verify: match config.verify {
-            Verify::None => "none",
-            Verify::Length => "len",
-            Verify::Full => "full",
-        }
-        .into(),
+        verify: config.verify.as_str().into(),
         spin: config.spin,
         backend: format!("{:?}", config.backend).to_ascii_lowercase(),
-        deflate_offered: config.deflate,
+        deflate_offered: config.deflate.is_some(),
         connect_rate_per_second: config.connect_rate,
         connect_timeout_ms: config.connect_timeout_ms,
         drain_ms: config.drain_ms,
@@ -553,6 +572,20 @@ fn settings(config: &Config) -> Settings {
         address: config.address.to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
         is_loopback: config.address.ip().is_loopback(),
+        message_sizes: match &config.message.given {
+            Some(_) => "given".into(),
+            None => config
+                .message
+                .sizes
+                .as_ref()
+                .map_or_else(String::new, Sizes::describe),
+        },
+        arrival: config.pace.arrival.describe(),
+        catch_up: config.pace.catch_up.describe(),
+        stages: describe_stages(&config.pace.stages),
+        messages_max: config.pace.messages_max,
+        fragment_size_bytes: config.message.fragment_size_bytes,
+        masking: config.message.masking.as_str().into(),
     }
 }
 
@@ -565,13 +598,46 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
                 .into(),
         );
     }
-    if matches!(config.mode, Mode::Echo | Mode::Storm | Mode::Churn)
-        && config.verify != Verify::Full
-    {
-        notes.push("replies were not checked byte by byte (--verify)".into());
+    if matches!(config.mode, Mode::Echo | Mode::Storm | Mode::Churn) {
+        message_notes(config, &measured.sheet.tally, &mut notes);
     }
     if config.server_pid.is_some() && measured.server_cpu.is_none() && config.mode != Mode::Idle {
         notes.push("the server's CPU time could not be read: gone, or not ours to read".into());
     }
     notes
+}
+
+/// Remarks on how replies were recognised, and on what is unusual about the frames.
+fn message_notes(config: &Config, tally: &Tally, notes: &mut Vec<String>) {
+    let message = &config.message;
+    if matches!(config.verify, Verify::None | Verify::Length) {
+        notes.push("replies were not checked byte by byte (--verify)".into());
+    }
+    if message.is_matched_in_order(config.verify) {
+        notes.push(
+            "replies were matched in order of sending, as they do not say which message they answer"
+                .into(),
+        );
+    }
+    if tally.ignored > 0 {
+        notes.push(format!(
+            "{} received messages were no replies (--first-message, --ignore, --reply-contains)",
+            format_count(tally.ignored)
+        ));
+    }
+    match message.masking {
+        Masking::Fresh => {}
+        Masking::Fixed => notes.push(
+            "all frames of a thread had the same masking key, which RFC 6455 5.3 forbids (--mask)"
+                .into(),
+        ),
+        Masking::Zero => notes.push(
+            "the masking key was zero, which RFC 6455 5.3 forbids and which spares the server the \
+             unmasking (--mask)"
+                .into(),
+        ),
+    }
+    if message.fragment_size_bytes.is_some() && config.deflate.is_some() {
+        notes.push("messages in several fragments were not compressed (--fragment)".into());
+    }
 }

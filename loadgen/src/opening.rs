@@ -16,6 +16,7 @@ use fanwire_reactor::{Application, Handle};
 use crate::config::Config;
 use crate::establish::{Greeting, OpenFailure, Way, open};
 use crate::gauges::Gauges;
+use crate::greetings::Greetings;
 use crate::plan::{Schedule, share};
 use crate::tally::Sheet;
 use crate::worker::Upgraded;
@@ -63,11 +64,11 @@ impl Share {
     /// An even share of connections that are all alike.
     pub fn even(config: &Config, thread: usize) -> Share {
         let (count, first) = share(config.connections, thread, config.threads);
-        let greeting = Rc::new(Greeting::of(config));
+        let greetings = Greetings::of(config);
         Share {
             count,
             number: Box::new(move |index| first + index),
-            greeting: Box::new(move |_| Rc::clone(&greeting)),
+            greeting: Box::new(move |number| greetings.of_connection(number)),
             prepare: Box::new(|_, _| {}),
         }
     }

@@ -37,10 +37,19 @@ pub struct Remainder {
     pub waiting: u64,
 }
 
+/// What replies are compared with, in the order of sending.
+#[derive(Debug, Default)]
+struct Checks {
+    oldest_first: VecDeque<u64>,
+}
+
 /// The unanswered messages of one connection, oldest first.
 #[derive(Debug, Default)]
 pub struct Outstanding {
     entries: VecDeque<Stamps>,
+    /// One for every entry, where messages cannot be written a second time for comparison. In a
+    /// box, as most connections have none.
+    checks: Option<Box<Checks>>,
     /// Sequence of the first entry.
     base: u64,
     /// Highest answered sequence plus one; 0 when nothing was answered yet.
@@ -69,6 +78,22 @@ impl Outstanding {
     pub fn push(&mut self, stamps: Stamps) {
         self.entries.push_back(stamps);
         self.waiting += 1;
+    }
+
+    /// Books a message and what its reply will be compared with. All messages of a connection are
+    /// booked this way, or none.
+    pub fn push_checked(&mut self, stamps: Stamps, check: u64) {
+        self.checks
+            .get_or_insert_default()
+            .oldest_first
+            .push_back(check);
+        self.push(stamps);
+    }
+
+    /// What the reply to this message is to be compared with.
+    pub fn check(&self, sequence: u64) -> Option<u64> {
+        let index = self.index(sequence)?;
+        self.checks.as_ref()?.oldest_first.get(index).copied()
     }
 
     /// Whether this sequence awaits its reply.
@@ -104,8 +129,7 @@ impl Outstanding {
         if self.entries.is_empty() || self.base >= self.answered_end {
             return false;
         }
-        self.entries.pop_front();
-        self.base += 1;
+        self.drop_first();
         self.waiting -= 1;
         self.drop_answered();
         true
@@ -150,9 +174,16 @@ impl Outstanding {
             .front()
             .is_some_and(|entry| entry.sent_ns == ANSWERED)
         {
-            self.entries.pop_front();
-            self.base += 1;
+            self.drop_first();
         }
+    }
+
+    fn drop_first(&mut self) {
+        self.entries.pop_front();
+        if let Some(checks) = &mut self.checks {
+            checks.oldest_first.pop_front();
+        }
+        self.base += 1;
     }
 }
 
@@ -202,6 +233,29 @@ mod tests {
         assert!(outstanding.forget_overtaken());
         assert_eq!(outstanding.oldest(), Some(3), "2 was answered already");
         assert!(!outstanding.forget_overtaken());
+    }
+
+    #[test]
+    fn checks_stay_with_their_messages() {
+        let mut outstanding = Outstanding::default();
+        for number in 0..5 {
+            let stamps = Stamps {
+                intended_ns: number,
+                sent_ns: number,
+            };
+            outstanding.push_checked(stamps, 100 + number);
+        }
+        assert!(outstanding.answer(2).is_some());
+        assert_eq!(outstanding.check(2), None, "answered");
+        assert!(outstanding.answer(0).is_some());
+        assert_eq!(outstanding.check(1), Some(101));
+        assert!(outstanding.forget_overtaken());
+        assert_eq!(outstanding.check(1), None);
+        assert_eq!(
+            (outstanding.check(3), outstanding.check(4)),
+            (Some(103), Some(104))
+        );
+        assert_eq!(outstanding.check(5), None);
     }
 
     #[test]

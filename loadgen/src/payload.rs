@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use fanwire_protocol::MessageKind as Kind;
 
+use crate::sizes::Sizes;
+
 /// How much of a reply is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
@@ -16,8 +18,22 @@ pub enum Verify {
     None,
     /// In order, and the length must be that of the message.
     Length,
+    /// A 64-bit hash of every message is kept until its reply has come.
+    Hash,
     /// Every byte.
     Full,
+}
+
+impl Verify {
+    /// The word of the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verify::None => "none",
+            Verify::Length => "len",
+            Verify::Hash => "hash",
+            Verify::Full => "full",
+        }
+    }
 }
 
 /// Sequence numbers keep 40 bits in the identity; the upper 24 are the connection.
@@ -36,15 +52,21 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 #[derive(Debug)]
 pub struct Codec {
     kind: Kind,
-    size: usize,
+    sizes: Sizes,
+    seed: u64,
     pattern: Vec<u8>,
 }
 
 impl Codec {
     /// Payloads of `size` bytes.
     pub fn new(kind: Kind, size: usize, seed: u64) -> Codec {
+        Codec::with_sizes(kind, Sizes::Fixed(size), seed)
+    }
+
+    /// Payloads of many sizes.
+    pub fn with_sizes(kind: Kind, sizes: Sizes, seed: u64) -> Codec {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x7061_7474_6572_6e00);
-        let pattern = (0..size + PATTERN_OFFSETS)
+        let pattern = (0..sizes.max() + PATTERN_OFFSETS)
             .map(|_| match kind {
                 Kind::Binary => random.u8(..),
                 Kind::Text => random.u8(b' '..=b'~'),
@@ -52,7 +74,8 @@ impl Codec {
             .collect();
         Codec {
             kind,
-            size,
+            sizes,
+            seed,
             pattern,
         }
     }
@@ -62,14 +85,15 @@ impl Codec {
         self.kind
     }
 
-    /// Length of every payload.
-    pub fn size(&self) -> usize {
-        self.size
+    /// Length of a message's payload.
+    #[inline]
+    pub fn size_of(&self, connection: u32, sequence: u64) -> usize {
+        self.sizes.of(self.seed, connection, sequence)
     }
 
-    /// Whether the identity is whole, so that a reply says by itself what it is.
-    fn is_self_describing(&self) -> bool {
-        self.size >= self.identity_size()
+    /// The longest payload there is.
+    pub fn size_max(&self) -> usize {
+        self.sizes.max()
     }
 
     fn identity_size(&self) -> usize {
@@ -97,27 +121,29 @@ impl Codec {
 
     /// What follows the identity. 61 is a prime that no flipped bit of the identity, in binary or
     /// in hexadecimal, is a multiple of, so a damaged identity never meets a matching tail.
-    fn tail(&self, connection: u32, sequence: u64) -> &[u8] {
+    fn tail(&self, connection: u32, sequence: u64, size: usize) -> &[u8] {
         let offset =
             (sequence.wrapping_add(u64::from(connection)) % PATTERN_OFFSETS as u64) as usize;
-        let length = self.size.saturating_sub(self.identity_size());
+        let length = size.saturating_sub(self.identity_size());
         &self.pattern[offset..offset + length]
     }
 
     /// Replaces `out` by the payload of a message.
     pub fn write(&self, connection: u32, sequence: u64, out: &mut Vec<u8>) {
         out.clear();
-        let head = self.size.min(self.identity_size());
+        let size = self.size_of(connection, sequence);
+        let head = size.min(self.identity_size());
         out.extend_from_slice(&self.identity(connection, sequence)[..head]);
-        out.extend_from_slice(self.tail(connection, sequence));
+        out.extend_from_slice(self.tail(connection, sequence, size));
     }
 
     /// Whether `payload` is exactly that message.
     pub fn is_exact(&self, connection: u32, sequence: u64, payload: &[u8]) -> bool {
-        let head = self.size.min(self.identity_size());
-        payload.len() == self.size
+        let size = self.size_of(connection, sequence);
+        let head = size.min(self.identity_size());
+        payload.len() == size
             && payload[..head] == self.identity(connection, sequence)[..head]
-            && payload[head..] == *self.tail(connection, sequence)
+            && payload[head..] == *self.tail(connection, sequence, size)
     }
 
     /// In how many bytes `payload` differs from that message; every missing or surplus byte counts.
@@ -134,9 +160,6 @@ impl Codec {
 
     /// (connection, sequence) that a payload with a whole identity claims to be.
     fn claimed(&self, payload: &[u8]) -> Option<(u32, u64)> {
-        if !self.is_self_describing() {
-            return None;
-        }
         let head = payload.get(..self.identity_size())?;
         let mut identity = 0u64;
         match self.kind {
@@ -168,7 +191,8 @@ impl Codec {
         sent: Range<u64>,
         is_outstanding: impl Fn(u64) -> bool,
     ) -> Identified {
-        let found = if self.is_self_describing() {
+        // A payload with a whole identity says by itself what it is.
+        let found = if payload.len() >= self.identity_size() {
             self.read(connection, payload, &sent, &is_outstanding)
         } else {
             self.search(connection, payload, &sent, &is_outstanding)
@@ -180,7 +204,7 @@ impl Codec {
         }
     }
 
-    /// A payload with a whole identity says by itself what it is; the rest only has to agree.
+    /// Takes the identity at its word; the rest of the payload only has to agree.
     fn read(
         &self,
         connection: u32,
@@ -222,8 +246,8 @@ impl Codec {
             return Some(Identified::Exact(sequence));
         }
         let mut recent = sent.end.saturating_sub(DUPLICATE_SEARCH_MAX)..sent.end;
-        let is_repeated =
-            self.size > 0 && recent.any(|sequence| self.is_exact(connection, sequence, payload));
+        let is_repeated = !payload.is_empty()
+            && recent.any(|sequence| self.is_exact(connection, sequence, payload));
         is_repeated.then_some(Identified::Duplicate)
     }
 
@@ -236,12 +260,13 @@ impl Codec {
         sent: Range<u64>,
         is_outstanding: impl Fn(u64) -> bool,
     ) -> Identified {
-        let likeness_max = (self.size / 4).max(1);
+        let is_alike =
+            |distance: usize, sequence| distance <= (self.size_of(connection, sequence) / 4).max(1);
         sent.filter(|sequence| is_outstanding(*sequence))
             .take(ATTRIBUTE_SEARCH_MAX)
             .map(|sequence| (self.distance(connection, sequence, payload), sequence))
             .min()
-            .filter(|(distance, _)| *distance <= likeness_max)
+            .filter(|(distance, sequence)| is_alike(*distance, *sequence))
             .map_or(Identified::Unsolicited, |(_, sequence)| {
                 Identified::Corrupt(sequence)
             })
@@ -295,6 +320,27 @@ mod tests {
                     assert!(payload.is_ascii());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn payloads_of_many_sizes_are_recognised() {
+        for kind in [Kind::Text, Kind::Binary] {
+            let sizes = Sizes::parse("uniform:0:90").expect("valid");
+            let codec = Codec::with_sizes(kind, sizes, 3);
+            let mut payload = Vec::new();
+            let mut lengths = Vec::new();
+            for sequence in 0..500 {
+                codec.write(5, sequence, &mut payload);
+                assert_eq!(payload.len(), codec.size_of(5, sequence));
+                lengths.push(payload.len());
+                let found = identify(&codec, &payload, &[sequence], 500);
+                assert_eq!(found, Identified::Exact(sequence));
+                payload.push(b'x');
+                let found = identify(&codec, &payload, &[sequence], 500);
+                assert_ne!(found, Identified::Exact(sequence), "too long a reply");
+            }
+            assert!(lengths.contains(&0) && lengths.contains(&90));
         }
     }
 

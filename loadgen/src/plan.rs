@@ -4,6 +4,11 @@
 //! and told that it has been used. Because every due time is computed from the start of the run
 //! and not from the message before it, a late send never pushes the rest of the schedule back.
 
+use std::sync::Arc;
+
+use crate::quantity::parse_count;
+use crate::rate::Curve;
+
 /// When measuring starts and stops, in CLOCK_MONOTONIC nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -32,39 +37,128 @@ impl Window {
     }
 }
 
-/// Constant-rate schedule of one thread: its share of a rate that all threads produce together.
-///
-/// Message `k` of thread `i` of `n` is due at `start + (k·n + i) / rate`, so that the threads
-/// interleave instead of sending in step.
-#[derive(Clone, Debug)]
-pub struct Schedule {
-    start_ns: u64,
-    interval_ns: f64,
-    offset_ns: f64,
-    next: u64,
+/// In what rhythm messages follow each other (`--arrival`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrival {
+    /// At equal gaps.
+    #[default]
+    Constant,
+    /// At random, independent of each other: gaps are exponentially distributed.
+    Poisson,
+    /// So many at the same moment, at equal gaps.
+    Burst(u32),
 }
 
-impl Schedule {
-    /// The share of `thread` (0-based) of `threads` in `rate_per_second`.
-    pub fn new(start_ns: u64, rate_per_second: f64, thread: usize, threads: usize) -> Schedule {
-        let spacing_ns = 1e9 / rate_per_second;
-        Schedule {
-            start_ns,
-            interval_ns: spacing_ns * threads as f64,
-            offset_ns: spacing_ns * thread as f64,
-            next: 0,
+/// Most messages of one burst.
+const BURST_MAX: u64 = 1_000_000;
+
+impl Arrival {
+    /// Reads `const`, `poisson` or `burst:N`.
+    ///
+    /// # Errors
+    /// One sentence with the choices.
+    pub fn parse(text: &str) -> Result<Arrival, String> {
+        match text.split_once(':') {
+            None if text == "const" => Ok(Arrival::Constant),
+            None if text == "poisson" => Ok(Arrival::Poisson),
+            Some(("burst", count)) => match parse_count(count)? {
+                count @ 1..=BURST_MAX => Ok(Arrival::Burst(count as u32)),
+                _ => Err("a burst has 1 to 1,000,000 messages".into()),
+            },
+            _ => Err(format!(
+                "'{text}' is neither const, nor poisson, nor burst:N, as in burst:100"
+            )),
         }
     }
 
-    /// When message `number` is due.
-    pub fn due_ns(&self, number: u64) -> u64 {
-        // f64 holds whole nanoseconds exactly up to 104 days of run time.
-        self.start_ns + (self.offset_ns + number as f64 * self.interval_ns) as u64
+    /// The word of the command line.
+    pub fn describe(self) -> String {
+        match self {
+            Arrival::Constant => "const".into(),
+            Arrival::Poisson => "poisson".into(),
+            Arrival::Burst(count) => format!("burst:{count}"),
+        }
+    }
+}
+
+/// What an open loop of a whole run sends when, before it is shared among threads.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The rate of all threads together.
+    pub curve: Arc<Curve>,
+    /// The rhythm.
+    pub arrival: Arrival,
+    /// Messages after which all threads together stop.
+    pub messages_max: Option<u64>,
+    /// Decides the gaps of [`Arrival::Poisson`].
+    pub seed: u64,
+}
+
+/// The schedule of one thread: its share of what all threads send together.
+///
+/// Message `k` of thread `i` of `n` is number `k·n + i` of the run, and due when the run's rate has
+/// added up to that number, so that the threads interleave instead of sending in step. With Poisson
+/// arrivals every thread is a process of its own with an n-th of the rate; together they are one
+/// with the whole rate.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    start_ns: u64,
+    curve: Arc<Curve>,
+    arrival: Arrival,
+    thread: u64,
+    threads: u64,
+    next: u64,
+    /// Messages of this thread.
+    messages_max: u64,
+    next_due_ns: u64,
+    /// Poisson: the run's messages that the rate has to have added up to for the next one.
+    random_count: f64,
+    random: fastrand::Rng,
+}
+
+impl Schedule {
+    /// The share of `thread` (0-based) of `threads` in a constant rate.
+    pub fn new(start_ns: u64, rate_per_second: f64, thread: usize, threads: usize) -> Schedule {
+        let plan = Plan {
+            curve: Arc::new(Curve::constant(rate_per_second)),
+            arrival: Arrival::Constant,
+            messages_max: None,
+            seed: 0,
+        };
+        Schedule::of(&plan, start_ns, thread, threads)
     }
 
-    /// When the next message is due.
+    /// The share of `thread` (0-based) of `threads` in a plan.
+    pub fn of(plan: &Plan, start_ns: u64, thread: usize, threads: usize) -> Schedule {
+        let messages_max = plan
+            .messages_max
+            .map_or(u64::MAX, |count| share_of_messages(count, thread, threads));
+        // Any odd constant keeps the threads' gaps apart.
+        let seed = (thread as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95);
+        let mut schedule = Schedule {
+            start_ns,
+            curve: Arc::clone(&plan.curve),
+            arrival: plan.arrival,
+            thread: thread as u64,
+            threads: threads.max(1) as u64,
+            next: 0,
+            messages_max,
+            next_due_ns: 0,
+            random_count: 0.0,
+            random: fastrand::Rng::with_seed(plan.seed ^ seed),
+        };
+        schedule.find_next();
+        schedule
+    }
+
+    /// When message `number` of this thread would be due at equal gaps.
+    pub fn due_ns(&self, number: u64) -> u64 {
+        self.at_count((number * self.threads + self.thread) as f64)
+    }
+
+    /// When the next message is due; `u64::MAX` when there is none.
     pub fn next_due_ns(&self) -> u64 {
-        self.due_ns(self.next)
+        self.next_due_ns
     }
 
     /// The number of the next message, from 0.
@@ -72,10 +166,77 @@ impl Schedule {
         self.next
     }
 
+    /// Whether this thread has sent its share of a limited number of messages.
+    pub fn is_exhausted(&self) -> bool {
+        self.next >= self.messages_max
+    }
+
+    /// This thread's share of the rate at a moment.
+    pub fn per_second_at(&self, at_ns: u64) -> f64 {
+        let elapsed_ns = at_ns.saturating_sub(self.start_ns);
+        self.curve.per_second_at(elapsed_ns) / self.threads as f64
+    }
+
     /// The next message has been dealt with (sent, or given up).
     pub fn advance(&mut self) {
         self.next += 1;
+        self.find_next();
     }
+
+    /// Skips what is due before `until_ns` and returns how many messages that was. So many that
+    /// counting them would take long are counted by the rate, which is their expected number.
+    pub fn skip_until(&mut self, until_ns: u64) -> u64 {
+        let mut skipped = 0;
+        while self.next_due_ns < until_ns && skipped < COUNTED_MAX {
+            self.advance();
+            skipped += 1;
+        }
+        if self.next_due_ns >= until_ns {
+            return skipped;
+        }
+        let count_by = |at_ns: u64| self.curve.count_by(at_ns.saturating_sub(self.start_ns));
+        let rest = (count_by(until_ns) - count_by(self.next_due_ns)) / self.threads as f64;
+        let rest = (rest as u64).min(self.messages_max - self.next);
+        self.next += rest;
+        self.next_due_ns = u64::MAX;
+        skipped + rest
+    }
+
+    fn find_next(&mut self) {
+        if self.is_exhausted() {
+            self.next_due_ns = u64::MAX;
+            return;
+        }
+        self.next_due_ns = match self.arrival {
+            Arrival::Constant => self.due_ns(self.next),
+            Arrival::Poisson => {
+                // f64() is below 1, so the logarithm is finite.
+                let gap = -(1.0 - self.random.f64()).ln();
+                self.random_count += gap * self.threads as f64;
+                self.at_count(self.random_count)
+            }
+            Arrival::Burst(size) => {
+                let number = self.next * self.threads + self.thread;
+                self.at_count((number - number % u64::from(size.max(1))) as f64)
+            }
+        };
+    }
+
+    fn at_count(&self, count: f64) -> u64 {
+        self.curve
+            .due_ns(count)
+            .map_or(u64::MAX, |due_ns| self.start_ns.saturating_add(due_ns))
+    }
+}
+
+/// Messages that [`Schedule::skip_until`] counts one by one.
+const COUNTED_MAX: u64 = 100_000;
+
+/// How many of `total` messages are thread `thread`'s, when the threads take them in turn.
+pub fn share_of_messages(total: u64, thread: usize, threads: usize) -> u64 {
+    total
+        .saturating_sub(thread as u64)
+        .div_ceil(threads.max(1) as u64)
 }
 
 /// A seeded order of `count` connections, so that neighbours in the schedule are not neighbours
@@ -129,7 +290,8 @@ mod tests {
     #[test]
     fn no_drift_after_a_billion_messages() {
         let mut schedule = Schedule::new(0, 700_000.0, 0, 1);
-        schedule.next = 700_000 * 86_400;
+        schedule.next = 700_000 * 86_400 - 1;
+        schedule.advance();
         assert_eq!(schedule.next_due_ns(), 86_400 * 1_000_000_000);
     }
 

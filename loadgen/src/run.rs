@@ -25,6 +25,7 @@ use crate::model::{Measured, Report};
 use crate::opening::{self, Share};
 use crate::plan::Window;
 use crate::series::{Pulse, Results, Series};
+use crate::sizes::Sizes;
 use crate::storm::Storm;
 use crate::tally::Sheet;
 use crate::watch::{LivePhase, Watch};
@@ -76,6 +77,8 @@ struct Run {
     own_threads: Vec<Option<OwnThread>>,
     notices: Receiver<Notice>,
     sheets: Receiver<Sheet>,
+    /// Of threads that had nothing left to do before the window ended.
+    early_sheets: Vec<Sheet>,
     pulses: Receiver<Pulse>,
     series: Series,
     /// CPU times when the last row ended.
@@ -192,6 +195,7 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
         crew,
         notices,
         sheets,
+        early_sheets: Vec::new(),
         pulses,
         series: Series::default(),
         row_edge: Edge::default(),
@@ -339,7 +343,8 @@ impl Place {
 const BACKLOG_BYTES_MIN: usize = 64 << 20;
 
 fn core_options(config: &Config, thread: usize) -> CoreOptions {
-    let frame_size = config.message_size + 14;
+    let sizes = config.message.sizes.as_ref();
+    let frame_size = sizes.map_or(config.message_size, Sizes::max) + 14;
     CoreOptions {
         processor: config.cpus.get(thread % config.cpus.len().max(1)).copied(),
         backend: config.backend,
@@ -440,7 +445,7 @@ impl Run {
         }
         let start_ns = monotonic_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.config.warmup_ns;
-        let until_ns = measure_from_ns + self.config.duration_ns;
+        let until_ns = measure_from_ns + self.config.measured_ns();
         let window = Window {
             start_ns,
             measure_from_ns,
@@ -529,7 +534,12 @@ impl Run {
             if left_ns == 0 {
                 return true;
             }
-            if self.is_interrupted() || self.crew.iter().all(|crew| crew.join.is_finished()) {
+            self.early_sheets.extend(self.sheets.try_iter());
+            let is_over = self.early_sheets.len() == self.crew.len();
+            if is_over || self.is_interrupted() {
+                return false;
+            }
+            if self.crew.iter().all(|crew| crew.join.is_finished()) {
                 return false;
             }
             self.nap(left_ns);
@@ -546,17 +556,33 @@ impl Run {
         }
     }
 
+    /// A run of so many messages is as long as it takes to answer them, not as it takes to notice.
+    fn end_with_last_message(&mut self) {
+        if let Some(ended_ns) = self.measured.sheet.ended_ns
+            && let Some(window) = &mut self.measured.window
+            && ended_ns < window.until_ns
+        {
+            window.until_ns = ended_ns.max(window.measure_from_ns + 1);
+            self.measured.measured_ns = window.measured_ns();
+        }
+    }
+
     /// Takes the sheets of all threads and lets the threads end.
     fn collect(&mut self) -> Result<(), String> {
         let patience = Duration::from_millis(self.config.drain_ms + PATIENCE_MS);
         let deadline = Instant::now() + patience;
-        for _ in 0..self.crew.len() {
+        let early = std::mem::take(&mut self.early_sheets);
+        early
+            .iter()
+            .for_each(|sheet| self.measured.sheet.add(sheet));
+        for _ in early.len()..self.crew.len() {
             let left = deadline.saturating_duration_since(Instant::now());
             let sheet = self.sheets.recv_timeout(left).map_err(
                 |_| "a thread of the generator ended without a result; please report this",
             )?;
             self.measured.sheet.add(&sheet);
         }
+        self.end_with_last_message();
         while let Ok(pulse) = self.pulses.try_recv() {
             self.series.add(&pulse);
         }

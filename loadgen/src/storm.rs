@@ -17,8 +17,9 @@ use fanwire_reactor::{Application, Cause, Handle, Io, Token};
 
 use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::establish::{Greeting, OpenFailure, Opened, Way, open};
+use crate::establish::{OpenFailure, Opened, Way, open};
 use crate::gauges::Gauges;
+use crate::greetings::Greetings;
 use crate::opening::source_of;
 use crate::outstanding::Stamps;
 use crate::payload::CONNECTIONS_MAX;
@@ -81,7 +82,7 @@ impl Gate {
 /// What the tasks and the application of a core share.
 struct Shared {
     config: Arc<Config>,
-    greeting: Greeting,
+    greetings: Greetings,
     gauges: Arc<Gauges>,
     gate: Gate,
     desk: RefCell<Desk>,
@@ -111,7 +112,7 @@ impl Storm {
         // reaches the wrong connection is noticed.
         let first = (CONNECTIONS_MAX / config.threads.max(1) as u32) * thread as u32;
         let shared = Rc::new(Shared {
-            greeting: Greeting::of(&config),
+            greetings: Greetings::of(&config),
             gauges,
             gate: Gate::default(),
             desk: RefCell::new(desk_of(&config, thread)),
@@ -151,9 +152,9 @@ impl Storm {
     fn begin(&mut self, io: &mut Io, window: Window) {
         let shared = &self.shared;
         shared.desk.borrow_mut().window = Some(window);
-        if let Some(rate) = shared.config.rate {
+        if let Some(plan) = shared.config.plan() {
             let threads = shared.config.threads;
-            let schedule = Schedule::new(window.start_ns, rate, self.thread, threads);
+            let schedule = Schedule::of(&plan, window.start_ns, self.thread, threads);
             io.set_alarm(schedule.next_due_ns().min(window.until_ns));
             self.schedule = Some(schedule);
         } else {
@@ -230,7 +231,7 @@ impl Shared {
         };
         let way = Way {
             address: self.config.address,
-            greeting: &self.greeting,
+            greeting: &self.greetings.of_connection(number),
             timeout_ms: self.config.connect_timeout_ms,
         };
         match open(&way, source_of(&self.config, number), nonce).await {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fanwire_protocol::DeflateParameters;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
@@ -129,8 +130,39 @@ pub struct Failure {
     pub example: String,
 }
 
+/// Sums over the connections from which their equality of treatment follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fairness {
+    connections: u64,
+    replies: f64,
+    squares: f64,
+}
+
+impl Fairness {
+    /// Counts one connection by the replies it got.
+    pub fn count(&mut self, replies: u64) {
+        self.connections += 1;
+        self.replies += replies as f64;
+        self.squares += (replies as f64).powi(2);
+    }
+
+    /// Adds the connections of another thread.
+    pub fn add(&mut self, other: &Fairness) {
+        self.connections += other.connections;
+        self.replies += other.replies;
+        self.squares += other.squares;
+    }
+
+    /// Jain's index: 1 when all connections got the same, 1/n when one of n got everything. `None`
+    /// without replies.
+    pub fn index(&self) -> Option<f64> {
+        let is_known = self.connections > 0 && self.squares > 0.0;
+        is_known.then(|| self.replies.powi(2) / (self.connections as f64 * self.squares))
+    }
+}
+
 /// Plain counters of one thread.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Messages handed to sockets, warm-up included.
     pub sent: u64,
@@ -144,8 +176,14 @@ pub struct Tally {
     pub received_measured: u64,
     /// Messages handed to sockets inside the measured window.
     pub sent_measured: u64,
+    /// Messages that an open loop had to send inside the measured window.
+    pub due_measured: u64,
     /// Messages that were due but could not be sent: connection gone or `in_flight_max` reached.
     pub unsent: u64,
+    /// Those of `unsent` that were overdue and given up (`--catchup none`).
+    pub dropped: u64,
+    /// Received messages that are no replies by what the command line says.
+    pub ignored: u64,
     /// Replies to a message that had been answered before.
     pub duplicates: u64,
     /// Replies that came after the reply to a younger message.
@@ -176,6 +214,11 @@ pub struct Tally {
     /// Storm: whole cycles completed.
     pub cycles: u64,
 
+    /// How evenly the replies of the measured window are spread over the connections.
+    pub fairness: Fairness,
+    /// What was agreed on permessage-deflate, and on how many connections.
+    pub deflate: BTreeMap<String, u64>,
+
     /// Failures by kind.
     pub failures: BTreeMap<String, Failure>,
     /// Status codes of close frames that servers sent before we asked them to.
@@ -203,6 +246,25 @@ impl Tally {
         }
     }
 
+    /// Counts what a connection agreed on permessage-deflate.
+    pub fn count_deflate(&mut self, agreed: Option<&DeflateParameters>) {
+        let text = agreed.map_or_else(
+            || "none".to_owned(),
+            |agreed| {
+                let takeover = |is_refused: bool| if is_refused { "no " } else { "" };
+                format!(
+                    "server window {} bits, {}context takeover; client window {} bits, {}context \
+                     takeover",
+                    agreed.server_max_window_bits,
+                    takeover(agreed.server_no_context_takeover),
+                    agreed.client_max_window_bits,
+                    takeover(agreed.client_no_context_takeover),
+                )
+            },
+        );
+        *self.deflate.entry(text).or_default() += 1;
+    }
+
     /// `sent = received + lost + in flight`, each side counted on its own.
     pub fn identity_holds(&self) -> bool {
         self.sent == self.received + self.lost + self.in_flight
@@ -217,7 +279,10 @@ impl Tally {
             in_flight,
             received_measured,
             sent_measured,
+            due_measured,
             unsent,
+            dropped,
+            ignored,
             duplicates,
             reordered,
             corrupt,
@@ -232,6 +297,8 @@ impl Tally {
             stalled,
             cycles_measured,
             cycles,
+            fairness,
+            deflate,
             failures,
             close_codes,
         } = other;
@@ -241,7 +308,10 @@ impl Tally {
         self.in_flight += in_flight;
         self.received_measured += received_measured;
         self.sent_measured += sent_measured;
+        self.due_measured += due_measured;
         self.unsent += unsent;
+        self.dropped += dropped;
+        self.ignored += ignored;
         self.duplicates += duplicates;
         self.reordered += reordered;
         self.corrupt += corrupt;
@@ -256,6 +326,10 @@ impl Tally {
         self.stalled += stalled;
         self.cycles_measured += cycles_measured;
         self.cycles += cycles;
+        self.fairness.add(fairness);
+        for (agreed, count) in deflate {
+            *self.deflate.entry(agreed.clone()).or_default() += count;
+        }
         for (kind, failure) in failures {
             let entry = self.failures.entry(kind.clone()).or_default();
             entry.count += failure.count;
@@ -297,6 +371,8 @@ pub struct Sheet {
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
     pub first_message: Latency,
+    /// When the last message was answered of a run that ends by their number.
+    pub ended_ns: Option<u64>,
     /// What only a fan-out counts.
     pub fanout: Option<Box<FanoutSheet>>,
     /// What only a churn counts.
@@ -336,6 +412,7 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
             (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
@@ -388,6 +465,24 @@ mod tests {
         latency.record(u64::MAX);
         assert!(latency.max() >= LATENCY_MAX_NS);
         assert_eq!(Latency::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn fairness_is_one_for_equals_and_an_nth_for_a_winner() {
+        let of = |replies: &[u64]| {
+            let mut parts = [Fairness::default(), Fairness::default()];
+            for (number, replies) in replies.iter().enumerate() {
+                parts[number % 2].count(*replies);
+            }
+            let [mut whole, part] = parts;
+            whole.add(&part);
+            whole.index()
+        };
+        assert_eq!(of(&[7; 10]), Some(1.0));
+        assert_eq!(of(&[0, 0, 0, 9]), Some(0.25));
+        assert_eq!(of(&[1, 3]), Some(0.8));
+        assert_eq!(of(&[0, 0]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

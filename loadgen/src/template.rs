@@ -134,6 +134,11 @@ impl Template {
         self.parts.contains(&Part::Placeholder(Placeholder::Token))
     }
 
+    /// Whether `{topic}` occurs.
+    pub fn has_topic(&self) -> bool {
+        self.parts.contains(&Part::Placeholder(Placeholder::Topic))
+    }
+
     /// Whether anything occurs that differs between the messages of a connection, which a header
     /// field or a request target cannot show.
     pub fn has_message_values(&self) -> bool {

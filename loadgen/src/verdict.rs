@@ -93,6 +93,8 @@ pub struct Evidence {
     pub in_flight: u64,
     /// Due but not sent.
     pub unsent: u64,
+    /// Those of `unsent` that were overdue and given up.
+    pub dropped: u64,
     /// Repeated replies.
     pub duplicates: u64,
     /// Replies out of order.
@@ -278,7 +280,12 @@ fn integrity_rules(evidence: &Evidence, reasons: &mut Reasons) {
     );
     count(
         Verdict::Invalid,
-        evidence.unsent,
+        evidence.dropped,
+        "messages were overdue and given up, as --catchup says".into(),
+    );
+    count(
+        Verdict::Invalid,
+        evidence.unsent.saturating_sub(evidence.dropped),
         if evidence.mode == Mode::Storm {
             "connections were due but no establisher was free; allow more at once (-c)".into()
         } else {

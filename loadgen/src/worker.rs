@@ -9,17 +9,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanwire_protocol::{DeflateParameters, Workspace, WorkspaceLimits};
+use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Cause, Io, Token};
 
+use crate::catchup::{CatchUp, Gate, Turn};
 use crate::client::{Client, Desk, Standing};
 use crate::config::{Config, Mode};
 use crate::gauges::Gauges;
+use crate::messages::{Messages, Recipe};
 use crate::opening::Opens;
 use crate::outstanding::Stamps;
-use crate::payload::Codec;
-use crate::plan::{Schedule, Window, permutation};
+use crate::plan::{Arrival, Schedule, Window, permutation, share_of_messages};
 use crate::series::Results;
 use crate::table::Table;
 use crate::tally::Sheet;
@@ -54,6 +57,9 @@ pub struct Upgraded {
 const SENDS_PER_ALARM: usize = 512;
 /// How long servers have for the closing handshake at the end; nothing is measured then.
 const CLOSING_NS: u64 = 1_000_000_000;
+/// A closed loop that ends by the number of its messages ends too when nothing was answered for this
+/// long: nobody else would end it.
+const QUIET_NS: u64 = 10_000_000_000;
 /// How long a server that has closed a connection has to end it.
 const SERVER_CLOSE_MS: u64 = 1_000;
 
@@ -92,6 +98,14 @@ pub struct Worker {
     /// Open loop: the order in which connections take their turn.
     order: Vec<u32>,
     schedule: Option<Schedule>,
+    /// What is done with overdue messages.
+    gate: Gate,
+    /// Nothing is sent before this time, although something may be due.
+    resume_ns: u64,
+    /// Messages that this thread may still send.
+    messages_left: u64,
+    /// When the last message was sent or answered.
+    last_ns: u64,
     /// Closed loop: the window is known and has not begun.
     awaits_start: bool,
     phase: Phase,
@@ -112,8 +126,15 @@ impl Worker {
         gauges: Arc<Gauges>,
         results: Results,
     ) -> Worker {
+        let messages_max = config.pace.messages_max;
         Worker {
             desk: desk_of(&config, thread),
+            gate: Gate::new(config.pace.catch_up),
+            resume_ns: 0,
+            messages_left: messages_max.map_or(u64::MAX, |count| {
+                share_of_messages(count, thread, config.threads)
+            }),
+            last_ns: 0,
             workspace: Workspace::new(WorkspaceLimits::default()),
             config,
             thread,
@@ -147,10 +168,11 @@ impl Worker {
         self.phase = Phase::Running;
         self.desk.window = Some(window);
         let (config, thread) = (Arc::clone(&self.config), self.thread);
-        match (config.mode, config.rate) {
-            (Mode::Echo, Some(rate)) => {
+        self.last_ns = window.start_ns;
+        match (config.mode, config.plan()) {
+            (Mode::Echo, Some(plan)) => {
                 self.order = permutation(self.positions.len() as u32, config.seed ^ thread as u64);
-                self.schedule = Some(Schedule::new(window.start_ns, rate, thread, config.threads));
+                self.schedule = Some(Schedule::of(&plan, window.start_ns, thread, config.threads));
             }
             (Mode::Echo, None) => self.awaits_start = true,
             (Mode::Idle | Mode::Storm | Mode::Fanout | Mode::Churn, _) => {}
@@ -166,6 +188,7 @@ impl Worker {
             let Some(token) = self.positions[position] else {
                 continue;
             };
+            let in_flight = self.take_messages(in_flight);
             let now_ns = io.read_clock_ns();
             let stamps = Stamps {
                 intended_ns: now_ns,
@@ -175,8 +198,17 @@ impl Worker {
         }
     }
 
+    /// So many messages of those that are left to send.
+    fn take_messages(&mut self, count: u32) -> u32 {
+        let taken = u64::from(count).min(self.messages_left);
+        self.messages_left -= taken;
+        // Not more than what was asked for.
+        taken as u32
+    }
+
     /// Sends `count` messages with the same stamps.
     fn send(&mut self, io: &mut Io, token: Token, count: u32, stamps: Stamps) {
+        self.last_ns = stamps.sent_ns;
         let Worker {
             seats,
             desk,
@@ -197,6 +229,31 @@ impl Worker {
         }
     }
 
+    /// Sends what is to be sent before any load.
+    fn send_first_messages(&mut self, io: &mut Io, token: Token) {
+        if self.config.message.first_messages.is_empty() {
+            return;
+        }
+        let config = Arc::clone(&self.config);
+        let now_ns = io.read_clock_ns();
+        let Worker {
+            seats,
+            desk,
+            workspace,
+            ..
+        } = self;
+        let Some(seat) = seats.get_mut(token) else {
+            return;
+        };
+        // Nothing is lost silently: a connection that is gone by now is counted where it ends.
+        let _ = io.send(token, |out| {
+            for (number, text) in (0..).zip(&config.message.first_messages) {
+                seat.client
+                    .send_first(desk, workspace, text, number, now_ns, out);
+            }
+        });
+    }
+
     /// Sends what the schedule wants by now.
     fn send_due(&mut self, io: &mut Io) {
         let Some(window) = self.desk.window else {
@@ -211,7 +268,20 @@ impl Worker {
             if due_ns > now_ns || due_ns >= window.until_ns {
                 return;
             }
+            let turn = self
+                .gate
+                .ask(due_ns, now_ns, || schedule.per_second_at(now_ns));
+            if let Turn::WaitUntil(until_ns) = turn {
+                self.resume_ns = until_ns;
+                return;
+            }
             schedule.advance();
+            self.desk.sheet.tally.due_measured += u64::from(window.measures(due_ns));
+            if turn == Turn::Drop {
+                self.desk.sheet.tally.unsent += 1;
+                self.desk.sheet.tally.dropped += 1;
+                continue;
+            }
             let place = (number % self.order.len().max(1) as u64) as usize;
             let position = self.order.get(place).map(|position| *position as usize);
             let token =
@@ -244,7 +314,17 @@ impl Worker {
             self.kick_off(io);
         }
         self.send_due(io);
-        if now_ns >= window.until_ns {
+        let is_exhausted = match &self.schedule {
+            // At equal gaps the window ends when the last message is due; elsewhere here.
+            Some(schedule) => {
+                schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
+            }
+            None => self.messages_left == 0 && !self.awaits_start,
+        };
+        let is_quiet = self.config.pace.messages_max.is_some()
+            && self.schedule.is_none()
+            && now_ns.saturating_sub(self.last_ns) >= QUIET_NS;
+        if now_ns >= window.until_ns || is_exhausted || is_quiet {
             self.drain(io);
         } else {
             self.set_next_alarm(io);
@@ -256,8 +336,9 @@ impl Worker {
             return;
         };
         let next_ns = match &self.schedule {
-            Some(schedule) => schedule.next_due_ns(),
+            Some(schedule) => schedule.next_due_ns().max(self.resume_ns),
             None if self.awaits_start => window.start_ns,
+            None if self.config.pace.messages_max.is_some() => self.last_ns + QUIET_NS,
             None => window.until_ns,
         };
         io.set_alarm(next_ns.min(window.until_ns));
@@ -266,7 +347,16 @@ impl Worker {
     /// Nothing more is sent; waits for what is outstanding.
     fn drain(&mut self, io: &mut Io) {
         self.phase = Phase::Draining;
-        self.schedule = None;
+        if let (Some(mut schedule), Some(window)) = (self.schedule.take(), self.desk.window) {
+            let left = schedule.skip_until(window.until_ns);
+            let tally = &mut self.desk.sheet.tally;
+            tally.due_measured += left;
+            // Where everything is sent, what came too late for that shows in the achieved rate.
+            if self.config.pace.catch_up != CatchUp::All {
+                tally.unsent += left;
+                tally.dropped += left;
+            }
+        }
         io.set_alarm(0);
         io.set_alarm(io.read_clock_ns() + self.config.drain_ms * 1_000_000);
         self.finish_when_drained(io);
@@ -282,6 +372,9 @@ impl Worker {
     /// The run is over: counts what is left, hands the sheet in, and begins to close.
     fn account(&mut self, io: &mut Io) {
         self.phase = Phase::Closing;
+        if self.config.pace.messages_max.is_some() {
+            self.desk.sheet.ended_ns = Some(self.last_ns);
+        }
         for (token, seat) in self.seats.iter_mut() {
             let tally = &mut self.desk.sheet.tally;
             if io.is_open(token) && !seat.is_explained {
@@ -364,13 +457,21 @@ impl Worker {
             }
         }
         let is_closed_loop = self.schedule.is_none() && self.phase == Phase::Running;
-        if received.answered > 0 && is_closed_loop && received.standing == Standing::Open {
-            // The reply's time is the next message's time: one clock read per completion.
-            let stamps = Stamps {
-                intended_ns: now_ns,
-                sent_ns: now_ns,
-            };
-            self.send(io, token, received.answered, stamps);
+        if received.answered > 0 {
+            self.last_ns = now_ns;
+            if is_closed_loop && received.standing == Standing::Open {
+                // The reply's time is the next message's time: one clock read per completion.
+                let stamps = Stamps {
+                    intended_ns: now_ns,
+                    sent_ns: now_ns,
+                };
+                let count = self.take_messages(received.answered);
+                self.send(io, token, count, stamps);
+                if self.messages_left == 0 {
+                    self.drain(io);
+                    return;
+                }
+            }
         }
         self.finish_when_drained(io);
     }
@@ -378,12 +479,20 @@ impl Worker {
 
 /// Codec, limits and random numbers of one thread.
 pub fn desk_of(config: &Config, thread: usize) -> Desk {
-    let codec = Codec::new(config.kind, config.message_size, config.seed);
     // Any odd constant keeps the threads' masking keys apart.
     let seed = config
         .seed
         .wrapping_add((thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    Desk::new(codec, config.verify, config.is_open_loop(), seed)
+    // A clock before 1970 shows itself as Unix time 0.
+    let unix_ns = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_nanos() as u64);
+    let unix_offset_ns = unix_ns.saturating_sub(monotonic_ns());
+    let messages = Messages::new(Recipe::of(config), !seed, unix_offset_ns);
+    let message = &config.message;
+    let mut desk = Desk::new(messages, message.masking, config.is_open_loop(), seed);
+    desk.fragment_size_bytes = message.fragment_size_bytes;
+    desk
 }
 
 impl Opens for Worker {
@@ -416,8 +525,12 @@ impl Application for Worker {
             position: self.positions.len() as u32,
             is_explained: false,
         };
+        if self.config.deflate.is_some() {
+            self.desk.sheet.tally.count_deflate(deflate.as_ref());
+        }
         self.positions.push(Some(token));
         self.seats.insert(token, seat);
+        self.send_first_messages(io, token);
         if !first_bytes.is_empty() {
             self.handle_received(io, token, &mut first_bytes);
         }

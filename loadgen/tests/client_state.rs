@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use fanwire_loadgen::client::{Client, Desk, IN_FLIGHT_MAX, Standing};
+use fanwire_loadgen::messages::{Content, Filter, Masking, Messages, Recipe};
 use fanwire_loadgen::outstanding::Stamps;
-use fanwire_loadgen::payload::{Codec, Verify};
+use fanwire_loadgen::payload::Verify;
 use fanwire_loadgen::plan::Window;
+use fanwire_loadgen::sizes::Sizes;
+use fanwire_loadgen::tokens::Tokens;
 use fanwire_protocol::{
     Connection, Event, Input, MessageKind, Settings, StatusCode, Workspace, WorkspaceLimits,
 };
@@ -22,8 +25,16 @@ struct Pair {
 
 impl Pair {
     fn new(verify: Verify) -> Pair {
-        let codec = Codec::new(MessageKind::Binary, 64, 9);
-        let mut desk = Desk::new(codec, verify, true, 9);
+        let recipe = Recipe {
+            kind: MessageKind::Binary,
+            content: Content::Generated(Sizes::Fixed(64)),
+            verify,
+            filter: Filter::default(),
+            tokens: Tokens::default(),
+            seed: 9,
+        };
+        let messages = Messages::new(recipe, 9, 0);
+        let mut desk = Desk::new(messages, Masking::Fresh, true, 9);
         desk.window = Some(Window {
             start_ns: 0,
             measure_from_ns: 1_000,

@@ -7,7 +7,6 @@ use fanwire_loadgen::fanout::layout::Layout;
 use fanwire_loadgen::fanout::options::{Custom, Dialect, Form, Kind, Options};
 use fanwire_loadgen::fanout::sheet::Standing;
 use fanwire_loadgen::fanout::stamp::{Codec, Stamp};
-use fanwire_loadgen::tokens::Tokens;
 use proptest::prelude::*;
 
 const RUN: u32 = 9;
@@ -33,7 +32,6 @@ fn options(topics: u32, publishers: u32, wanted: u32) -> Options {
         custom: Custom::default(),
         feed: None,
         settle_ns: 0,
-        tokens: Tokens::default(),
     }
 }
 

@@ -19,6 +19,7 @@ fn clean() -> Evidence {
         lost: 0,
         in_flight: 0,
         unsent: 0,
+        dropped: 0,
         duplicates: 0,
         reordered: 0,
         corrupt: 0,

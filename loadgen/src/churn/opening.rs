@@ -16,8 +16,9 @@ use fanwire_reactor::host::monotonic_ns;
 
 use crate::churn::worker::Churner;
 use crate::config::Config;
-use crate::establish::{Greeting, Way, open};
+use crate::establish::{Way, open};
 use crate::gauges::Gauges;
+use crate::greetings::Greetings;
 use crate::opening::source_of;
 use crate::plan::Schedule;
 use crate::worker::Upgraded;
@@ -92,7 +93,7 @@ impl Gate {
 /// What the tasks of a thread share.
 struct Doors {
     config: Arc<Config>,
-    greeting: Greeting,
+    greetings: Greetings,
     gauges: Arc<Gauges>,
     handle: Handle<Churner>,
     /// Number in the whole run of this thread's first client.
@@ -125,7 +126,7 @@ pub fn start(
     let tasks = at_once.min(count).max(1);
     let doors = Rc::new(Doors {
         config: Arc::clone(config),
-        greeting: Greeting::of(config),
+        greetings: Greetings::of(config),
         gauges: Arc::clone(gauges),
         handle: handle.clone(),
         first,
@@ -203,7 +204,7 @@ impl Doors {
             .with(|churner, _| churner.attempt_begins(member, due_ns, begun_ns));
         let way = Way {
             address: self.config.address,
-            greeting: &self.greeting,
+            greeting: &self.greetings.of_connection(self.first + member),
             timeout_ms: self.config.connect_timeout_ms,
         };
         let source = source_of(&self.config, self.first + member);

@@ -1,16 +1,22 @@
 //! The options that every load command takes.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use fanwire_protocol::MessageKind;
+use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
 use crate::cli::judge::JudgeArguments;
 use crate::cli::output::OutputArguments;
 use crate::cli::tls::TlsArguments;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, PaceSettings};
+use crate::greetings;
+use crate::messages::MessageSettings;
 use crate::payload::{CONNECTIONS_MAX, Verify};
 use crate::quantity::{parse_count, parse_duration_ns};
 use crate::target::{Target, parse_sources};
+use crate::tokens::Tokens;
 
 /// What every load command takes.
 #[derive(Args, Debug)]
@@ -24,9 +30,9 @@ pub struct CommonArguments {
     /// Threads, each with its own event loop and its share of the connections
     #[arg(short, long, default_value = "1", value_name = "N", value_parser = parse_count)]
     threads: u64,
-    /// How long to measure, after the warm-up
-    #[arg(short, long, alias = "time", short_alias = 'z', default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
-    duration: u64,
+    /// How long to measure, after the warm-up [default: 10s]
+    #[arg(short, long, alias = "time", short_alias = 'z', value_name = "TIME", value_parser = parse_duration_ns)]
+    duration: Option<u64>,
     /// Pin the threads to these CPUs, in turn: 1 or 2,3 or 4-7
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     cpu: Option<CpuList>,
@@ -42,9 +48,11 @@ pub struct CommonArguments {
     /// Kernel interface: io_uring, or epoll where it is refused
     #[arg(long, value_enum, default_value = "auto")]
     backend: Backend,
-    /// Offer permessage-deflate (RFC 7692)
-    #[arg(long)]
-    deflate: bool,
+    /// Offer permessage-deflate (RFC 7692), with these parameters if any, separated by commas:
+    /// server_no_context_takeover, client_no_context_takeover, server_max_window_bits=N,
+    /// client_max_window_bits=N
+    #[arg(long, value_name = "PARAMETERS", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = parse_deflate)]
+    deflate: Option<DeflateOffer>,
     /// Longest time for one TCP connect, and for one opening handshake
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
     connect_timeout: u64,
@@ -54,9 +62,14 @@ pub struct CommonArguments {
     /// Repeats masking keys, payloads and the order of connections
     #[arg(long, default_value = "1", value_name = "N")]
     seed: u64,
-    /// Further header field of the opening handshake; may be repeated
+    /// Further header field of the opening handshake, in which {conn} is replaced by the number of
+    /// the connection and {token} by its line of --token-file; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(String, String)>,
+    /// One token a line; connection k takes line k, and begins again after the last one. {token}
+    /// stands for it in header fields, in the URL's path and query, and in messages
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Offer a subprotocol; may be repeated
     #[arg(long, value_name = "NAME")]
     subprotocol: Vec<String>,
@@ -138,10 +151,56 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Measured time where nothing is said.
+const DURATION_NS: u64 = 10_000_000_000;
+
+fn parse_deflate(text: &str) -> Result<DeflateOffer, String> {
+    // The server may limit our window, and decides the rest.
+    let mut offer = DeflateOffer {
+        client_max_window_bits: Some(15),
+        ..DeflateOffer::default()
+    };
+    let bits = |value: &str| {
+        let bits = value.trim().parse().ok();
+        bits.filter(|bits| (8..=15).contains(bits))
+            .ok_or_else(|| format!("a window has 8 to 15 bits, not '{value}'"))
+    };
+    for parameter in text.split([',', ';']).map(str::trim) {
+        match parameter.split_once('=') {
+            None if parameter.is_empty() => {}
+            None if parameter == "server_no_context_takeover" => {
+                offer.server_no_context_takeover = true;
+            }
+            None if parameter == "client_no_context_takeover" => {
+                offer.client_no_context_takeover = true;
+            }
+            Some(("server_max_window_bits", value)) => {
+                offer.server_max_window_bits = Some(bits(value)?);
+            }
+            Some(("client_max_window_bits", value)) => {
+                offer.client_max_window_bits = Some(bits(value)?);
+            }
+            _ => {
+                return Err(format!(
+                    "'{parameter}' is no parameter of permessage-deflate; there are \
+                     server_no_context_takeover, client_no_context_takeover, \
+                     server_max_window_bits=N and client_max_window_bits=N"
+                ));
+            }
+        }
+    }
+    Ok(offer)
+}
+
 /// More threads than this on one host help nobody.
 const THREADS_MAX: u64 = 1_024;
 
 impl CommonArguments {
+    /// Whether the duration was asked for.
+    pub fn has_duration(&self) -> bool {
+        self.duration.is_some()
+    }
+
     /// Checks what clap cannot: limits, combinations, names that must resolve.
     ///
     /// # Errors
@@ -155,9 +214,17 @@ impl CommonArguments {
         if !(1..=THREADS_MAX).contains(&self.threads) {
             return Err("--threads must be between 1 and 1,024".into());
         }
-        if self.duration == 0 {
+        if self.duration == Some(0) {
             return Err("--duration must be longer than nothing".into());
         }
+        let tokens = match &self.token_file {
+            Some(path) => Tokens::read(path)?,
+            None => Tokens::default(),
+        };
+        for (_, value) in &self.headers {
+            greetings::check(value, !tokens.is_empty())?;
+        }
+        greetings::check(&target.request_target, !tokens.is_empty())?;
         let sources = self
             .source
             .as_deref()
@@ -182,7 +249,7 @@ impl CommonArguments {
             connections,
             // A thread without a connection would only burn a CPU.
             threads: self.threads.min(u64::from(connections)) as usize,
-            duration_ns: self.duration,
+            duration_ns: self.duration.unwrap_or(DURATION_NS),
             warmup_ns: 0,
             message_size: 64,
             rate: None,
@@ -201,10 +268,13 @@ impl CommonArguments {
             kind: MessageKind::Binary,
             headers: self.headers,
             subprotocols: self.subprotocol,
+            tokens,
             origin: self.origin,
             tls: self.tls.into_settings()?,
             judge: self.judge.into_settings()?,
             outputs: self.output.into_settings()?,
+            pace: PaceSettings::default(),
+            message: MessageSettings::default(),
             fanout: None,
             churn: None,
             target,

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use common::{Backend, CommonArguments};
 use message::MessageArguments;
-use pace::PaceArguments;
+use pace::{PaceArguments, RhythmArguments};
 
 use crate::commands;
 use crate::config::{Config, Mode};
@@ -123,9 +123,11 @@ pub struct StormArguments {
     /// once at most; `total` then counts from when a connection was due
     #[arg(short = 'R', long, alias = "connect-rate", value_name = "N/s", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Load before measuring starts
-    #[arg(short, long, default_value = "1s", value_name = "TIME", value_parser = parse_duration_ns)]
-    warmup: u64,
+    #[command(flatten)]
+    rhythm: RhythmArguments,
+    /// Load before measuring starts [default: 1s; 0 with --stage]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration_ns)]
+    warmup: Option<u64>,
 }
 
 /// `conformance`.
@@ -180,20 +182,22 @@ impl Cli {
         let config = match self.command {
             Command::Conformance(arguments) => return Ok(Job::Conformance(arguments)),
             Command::Echo(echo) => {
+                let has_duration = echo.common.has_duration();
                 let config = echo.common.into_config(Mode::Echo)?;
-                echo.pace.apply(echo.message.apply(config)?)?
+                echo.pace.apply(echo.message.apply(config)?, has_duration)?
             }
             Command::Idle(idle) => Config {
                 connect_rate: idle.connect_rate,
                 ..idle.common.into_config(Mode::Idle)?
             },
-            Command::Storm(storm) => Config {
-                rate: storm.rate,
-                warmup_ns: storm.warmup,
-                ..storm
-                    .message
-                    .apply(storm.common.into_config(Mode::Storm)?)?
-            },
+            Command::Storm(storm) => {
+                let has_duration = storm.common.has_duration();
+                let config = storm.common.into_config(Mode::Storm)?;
+                let config = storm.message.apply(config)?;
+                storm
+                    .rhythm
+                    .apply_to(config, storm.rate, storm.warmup, has_duration)?
+            }
             Command::Fanout(fanout) => fanout.into_config()?,
             Command::Churn(arguments) => return Ok(Job::Churn(arguments)),
             Command::Run(arguments) => return Ok(Job::Scenario(arguments)),

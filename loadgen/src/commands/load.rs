@@ -3,17 +3,16 @@
 //! The one path from a configuration to an exit code: run, judge, write. Commands that make
 //! several runs use its parts.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::commands::{Failure, signals};
 use crate::config::{Config, Output};
+use crate::live;
 use crate::model::Report;
-use crate::progress::Progress;
 use crate::report;
 use crate::run::{self, Hooks};
-use crate::watch::Watch;
 
 /// Runs `config`, prints and writes the reports, and returns the exit code.
 ///
@@ -31,18 +30,12 @@ pub fn execute(config: Config) -> Result<u8, Failure> {
 /// # Errors
 /// What kept the run from starting.
 pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
-    let watches = watches(&config);
+    let watches = live::watches(&config).map_err(Failure::run)?;
     let hooks = Hooks {
         is_interrupted,
         watches,
     };
     run::run(config, hooks).map_err(Failure::run)
-}
-
-/// Who looks at a run while it lasts.
-fn watches(config: &Config) -> Vec<Box<dyn Watch>> {
-    let is_shown = !config.outputs.is_quiet && std::io::stderr().is_terminal();
-    vec![Box::new(Progress::new(is_shown))]
 }
 
 /// The report on the terminal and in every file that was asked for.

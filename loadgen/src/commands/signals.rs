@@ -4,21 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::exit;
 
 use crate::commands::{Failure, INTERRUPTED};
+use crate::live::terminal;
 
 /// Installs both and returns the flag that the first one sets.
 ///
 /// # Errors
 /// When the system refuses a handler.
 pub fn install() -> Result<Arc<AtomicBool>, Failure> {
+    let refused = |error| Failure::run(format!("cannot handle signals: {error}"));
     let is_interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        let (flag, second) = (Arc::clone(&is_interrupted), Arc::clone(&is_interrupted));
-        let code = i32::from(INTERRUPTED);
-        signal_hook::flag::register_conditional_shutdown(signal, code, second)
-            .and_then(|_| signal_hook::flag::register(signal, flag))
-            .map_err(|error| Failure::run(format!("cannot handle signals: {error}")))?;
+        signal_hook::flag::register(signal, Arc::clone(&is_interrupted)).map_err(refused)?;
     }
+    // A handler could only end the program; a thread can put the terminal back first.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if signals.forever().nth(1).is_some() {
+                terminal::restore();
+                exit(i32::from(INTERRUPTED));
+            }
+        })
+        .map_err(refused)?;
     Ok(is_interrupted)
 }

@@ -208,7 +208,11 @@ impl FanoutArguments {
             return Err("--size must be below 16MiB".into());
         }
         let streams = options.topics.max(options.publishers);
+        let needs_tokens = self.foreign.needs_tokens();
         let common = self.common.into_config(Mode::Fanout)?;
+        if needs_tokens && common.tokens.is_empty() {
+            return Err("{token} needs --token-file FILE, with one token a line".into());
+        }
         if common
             .connections
             .checked_add(streams)
@@ -286,7 +290,6 @@ impl FanoutArguments {
             run: run_number(),
             custom: self.foreign.custom(self.publish_path.as_deref())?,
             settle_ns: self.foreign.settle_ns(),
-            tokens: self.foreign.tokens()?,
             feed,
             dialect,
         })

@@ -17,6 +17,7 @@ use crate::fanout::stamp::{Codec, Stamp};
 use crate::fanout::wall::WallClock;
 use crate::plan::Window;
 use crate::tally::Sheet;
+use crate::tokens::Tokens;
 
 /// What a message may have around its payload in any dialect: topic, key, numbers.
 const ENVELOPE_MAX: usize = 4 * 1024;
@@ -50,6 +51,7 @@ pub struct Desk {
     /// Copies that follow from what this thread published.
     pub owed: u64,
     /// By topic: the epoch that was seen last, and how many there have been.
+    pub(super) tokens: Tokens,
     pub(super) wall: WallClock,
     /// By publisher: messages whose answer is awaited, where they are answered in their order.
     pub(super) pending: Vec<VecDeque<u64>>,
@@ -100,6 +102,7 @@ impl Desk {
             fan,
             settings: Arc::new(settings),
             owed: 0,
+            tokens: config.tokens.clone(),
             wall: WallClock::default(),
             pending: vec![VecDeque::new(); options.publishers as usize],
             composed: 0,
@@ -196,7 +199,7 @@ impl Desk {
                         connection,
                         sequence,
                         now_ns: self.wall.realtime_ns(sent_ns),
-                        token: self.options.tokens.of(connection),
+                        token: self.tokens.of(connection),
                         topic,
                     };
                     publish.write(about, &mut self.random, payload, out);

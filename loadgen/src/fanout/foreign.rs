@@ -55,7 +55,7 @@ fn say<'s>(
     let mut speaker = Speaker {
         connection,
         now_ns,
-        token: options.tokens.of(connection),
+        token: desk.tokens.of(connection),
         random: fastrand::Rng::with_seed(scatter(u64::from(connection) ^ u64::from(options.run))),
     };
     for sentence in sentences {

@@ -1,8 +1,6 @@
 //! The options of `fanout` for servers that know nothing of us, and for feeds that a server paces by
 //! itself; and what is said when they make no sense.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 
 use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
@@ -10,7 +8,6 @@ use crate::fanout::field::{Field, StampClock, StampField, Unit};
 use crate::fanout::options::{Custom, Elsewhere, Feed};
 use crate::quantity::parse_duration_ns;
 use crate::target::Target;
-use crate::tokens::Tokens;
 
 /// Shown below `fanout --help`.
 pub const EXAMPLES: &str = "\
@@ -57,9 +54,6 @@ pub struct ForeignArguments {
     /// or JSON value
     #[arg(long, value_name = "TEXT|json:/PTR=VALUE", value_parser = Pattern::parse)]
     acknowledged_when: Option<Pattern>,
-    /// Tokens for {token}, one a line; connections take them in turn
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
     /// A message to a subscriber that is neither a copy nor a confirmation makes the run INVALID
     #[arg(long)]
     strict: bool,
@@ -112,7 +106,6 @@ impl ForeignArguments {
             ("--publish", self.publish.is_some()),
             ("--publisher-url", self.publisher_url.is_some()),
             ("--acknowledged-when", self.acknowledged_when.is_some()),
-            ("--token-file", self.token_file.is_some()),
             ("--strict", self.strict),
         ]
         .into_iter()
@@ -124,21 +117,10 @@ impl ForeignArguments {
         self.settle
     }
 
-    /// The tokens.
-    ///
-    /// # Errors
-    /// A file that cannot be used, or `{token}` without one.
-    pub fn tokens(&self) -> Result<Tokens, String> {
-        if let Some(path) = &self.token_file {
-            return Tokens::read(path);
-        }
+    /// Whether anything that is said contains `{token}`.
+    pub fn needs_tokens(&self) -> bool {
         let mut sentences = self.first_message.iter().chain(&self.subscribe);
-        let is_needed = sentences.any(Sentence::has_token)
-            || self.publish.as_ref().is_some_and(Publish::has_token);
-        if is_needed {
-            return Err("{token} needs --token-file FILE, with one token a line".into());
-        }
-        Ok(Tokens::default())
+        sentences.any(Sentence::has_token) || self.publish.as_ref().is_some_and(Publish::has_token)
     }
 
     /// Checks what clap cannot.

@@ -225,11 +225,7 @@ mod tests {
         };
         let found = texts(|reasons| feed(&early, None, reasons));
         assert_eq!((found.len(), found[0].0), (1, Verdict::Suspect));
-        assert!(
-            found[0].1.contains("2.00ms"),
-            "{}",
-            found[0].1
-        );
+        assert!(found[0].1.contains("2.00ms"), "{}", found[0].1);
     }
 
     #[test]

@@ -263,7 +263,6 @@ fn classes(options: &Options, subscribers: u32, seed: u64) -> Vec<Class> {
 mod tests {
     use super::*;
     use crate::fanout::options::{Custom, Dialect, Form, Kind, Slow, Stall};
-    use crate::tokens::Tokens;
 
     pub fn options() -> Options {
         Options {
@@ -286,7 +285,6 @@ mod tests {
             custom: Custom::default(),
             feed: None,
             settle_ns: 0,
-            tokens: Tokens::default(),
         }
     }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
 use crate::fanout::field::{Field, StampClock, StampField};
 use crate::target::Target;
-use crate::tokens::Tokens;
 
 /// How the server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,8 +196,6 @@ pub struct Options {
     /// How long after the last subscription was asked for it counts as in force, where nothing
     /// confirms it.
     pub settle_ns: u64,
-    /// The tokens of connections, for `{token}`.
-    pub tokens: Tokens,
 }
 
 impl Options {

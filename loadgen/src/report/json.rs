@@ -1,15 +1,16 @@
-//! The report as one JSON object.
+//! A report, or what another command found, as one JSON object.
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use crate::config::Output;
-use crate::model::Report;
 
 /// Writes the object and a newline.
 ///
 /// # Errors
 /// What the file system or the pipe said, with the name of the file.
-pub fn write(report: &Report, output: &Output) -> io::Result<()> {
+pub fn write(report: &impl Serialize, output: &Output) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(report).map_err(io::Error::from)?;
     text.push(b'\n');
     match output {

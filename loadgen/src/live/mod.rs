@@ -1,0 +1,216 @@
+//! What people see of a run while it lasts: a live view on a terminal, plain lines elsewhere, and
+//! an OpenMetrics endpoint for machines.
+//!
+//! Owns the choice between them. All of them are watches of the main thread ([`Watch`]): they take
+//! what it shows them, and write on threads of their own.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{TerminalOptions, Viewport};
+use signal_hook::consts::SIGINT;
+use signal_hook::low_level::raise;
+
+use crate::config::Config;
+use crate::watch::{Flow, Live, Watch};
+use display::{Display, Painter};
+use endpoint::Endpoint;
+use lines::Lines;
+use screen::Theme;
+use terminal::Terminal;
+use view::{Follower, View};
+
+pub mod display;
+pub mod endpoint;
+pub mod heat;
+pub mod lines;
+pub mod metrics;
+pub mod rows;
+pub mod screen;
+pub mod terminal;
+pub mod view;
+
+/// Between two frames: four a second at most.
+const FRAME_EVERY: Duration = Duration::from_millis(250);
+/// Seconds in a plain line on a terminal, and in a file or pipe.
+const LINE_EVERY: (usize, usize) = (1, 5);
+/// Plain lines that may wait to be written.
+const LINES_WAITING_MAX: usize = 64;
+
+/// Everybody who looks at a run of `config`.
+///
+/// # Errors
+/// When the address of the endpoint cannot be listened on.
+pub fn watches(config: &Config) -> Result<Vec<Box<dyn Watch>>, String> {
+    let mut watches: Vec<Box<dyn Watch>> = Vec::new();
+    if let Some(address) = config.outputs.prometheus {
+        let endpoint = Endpoint::bind(address, config)?;
+        if !config.outputs.is_quiet {
+            // Before the view takes the terminal, so that it is read.
+            eprintln!("metrics at http://{}/metrics", endpoint.address());
+        }
+        watches.push(Box::new(endpoint));
+    }
+    watches.extend(for_people(config));
+    Ok(watches)
+}
+
+fn for_people(config: &Config) -> Option<Box<dyn Watch>> {
+    if config.outputs.is_quiet {
+        return None;
+    }
+    if config.outputs.has_view
+        && let Some(terminal) = Terminal::enter()
+    {
+        match LiveView::start(terminal) {
+            Ok(view) => return Some(Box::new(view)),
+            Err(_) => terminal::restore(),
+        }
+    }
+    PlainLines::start()
+        .ok()
+        .map(|lines| Box::new(lines) as Box<dyn Watch>)
+}
+
+/// Draws views on the terminal.
+struct ScreenPainter {
+    terminal: Terminal,
+    drawing: ratatui::Terminal<CrosstermBackend<io::BufWriter<io::Stderr>>>,
+    area: Rect,
+    theme: Theme,
+}
+
+impl ScreenPainter {
+    fn new(terminal: Terminal) -> io::Result<ScreenPainter> {
+        let (width, height) = terminal.size();
+        let area = Rect::new(0, 0, width, height);
+        // A frame is some kilobytes and is written in one go.
+        let output = io::BufWriter::with_capacity(64 * 1024, io::stderr());
+        // The size is asked of the terminal that was entered, before every frame.
+        let options = TerminalOptions {
+            viewport: Viewport::Fixed(area),
+        };
+        let drawing = ratatui::Terminal::with_options(CrosstermBackend::new(output), options)?;
+        let has_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(ScreenPainter {
+            terminal,
+            drawing,
+            area,
+            theme: Theme { has_color },
+        })
+    }
+}
+
+impl Painter<View> for ScreenPainter {
+    fn paint(&mut self, view: View) -> bool {
+        let (width, height) = self.terminal.size();
+        let area = Rect::new(0, 0, width, height);
+        let (drawing, theme) = (&mut self.drawing, self.theme);
+        let mut is_drawn = true;
+        let was = std::mem::replace(&mut self.area, area);
+        self.terminal.frame(|| {
+            // A terminal that went away is no reason to end a measurement.
+            is_drawn = (was == area || drawing.resize(area).is_ok())
+                && drawing
+                    .draw(|frame| screen::draw(frame, &view, theme))
+                    .is_ok();
+        });
+        is_drawn
+    }
+
+    fn idle(&mut self) {
+        if self.terminal.wants_end() {
+            // The same as Ctrl-C, down to what a second one does.
+            let _ = raise(SIGINT);
+        }
+    }
+}
+
+/// The live view of a run.
+struct LiveView {
+    follower: Follower,
+    display: Display<View>,
+    last_frame: Option<Instant>,
+}
+
+impl LiveView {
+    fn start(terminal: Terminal) -> io::Result<LiveView> {
+        Ok(LiveView {
+            follower: Follower::new(Instant::now()),
+            display: Display::start(ScreenPainter::new(terminal)?, 1)?,
+            last_frame: None,
+        })
+    }
+}
+
+impl Watch for LiveView {
+    fn look(&mut self, live: &Live<'_>) -> Flow {
+        let now = Instant::now();
+        self.follower.look(live, now);
+        let is_due = |last: Instant| now.saturating_duration_since(last) >= FRAME_EVERY;
+        if self.last_frame.is_none_or(is_due)
+            && let Some(view) = self.follower.view(live, now)
+        {
+            self.last_frame = Some(now);
+            self.display.show(view);
+        }
+        Flow::Continue
+    }
+
+    fn end(&mut self) {
+        self.display.end();
+        terminal::restore();
+    }
+}
+
+impl Drop for LiveView {
+    /// A run that fails does not come to its end.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Writes lines to standard error.
+struct LinePainter;
+
+impl Painter<String> for LinePainter {
+    fn paint(&mut self, line: String) -> bool {
+        io::stderr().write_all(line.as_bytes()).is_ok()
+    }
+}
+
+/// The plain lines of a run.
+struct PlainLines {
+    began: Instant,
+    lines: Lines,
+    display: Display<String>,
+}
+
+impl PlainLines {
+    fn start() -> io::Result<PlainLines> {
+        let every = match io::stderr().is_terminal() {
+            true => LINE_EVERY.0,
+            false => LINE_EVERY.1,
+        };
+        Ok(PlainLines {
+            began: Instant::now(),
+            lines: Lines::new(every),
+            display: Display::start(LinePainter, LINES_WAITING_MAX)?,
+        })
+    }
+}
+
+impl Watch for PlainLines {
+    fn look(&mut self, live: &Live<'_>) -> Flow {
+        for line in self.lines.look(live, self.began.elapsed().as_secs()) {
+            self.display.show(format!("{line}\n"));
+        }
+        Flow::Continue
+    }
+
+    fn end(&mut self) {
+        self.display.end();
+    }
+}

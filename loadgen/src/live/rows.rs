@@ -1,0 +1,309 @@
+//! The figures of a view in words, row by row, with a tone for what deserves attention.
+//!
+//! Owns wording and units. Where a row goes and which colour a tone has is `screen`'s.
+
+use super::view::View;
+use crate::config::Mode;
+use crate::figures::Percentiles;
+use crate::quantity::{format_count, format_ns, format_size};
+use crate::watch::LivePhase;
+
+/// How a piece of text is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// What a row is called.
+    Name,
+    /// A figure.
+    Plain,
+    /// A figure that matters most.
+    Strong,
+    /// Something to keep an eye on; the text says so too.
+    Warn,
+    /// Something that spoils the result; the text says so too.
+    Bad,
+}
+
+/// Pieces of a row.
+pub type Row = Vec<(String, Tone)>;
+
+/// Names of rows are so wide.
+pub const NAME_WIDTH: usize = 12;
+/// From this CPU share on a report is SUSPECT, and from the second on INVALID (see `verdict`).
+const GENERATOR_CPU: (f64, f64) = (0.80, 0.95);
+/// Sends that are later than this, and than a tenth of the median, make a report INVALID.
+const LATE_NS: u64 = 100_000;
+
+fn named(name: &str) -> Row {
+    vec![(format!("{name:<NAME_WIDTH$}"), Tone::Name)]
+}
+
+fn push(row: &mut Row, text: String, tone: Tone) {
+    if row.len() > 1 {
+        row.push((" · ".to_owned(), Tone::Name));
+    }
+    row.push((text, tone));
+}
+
+fn per_second(rate: f64) -> String {
+    if rate > 0.0 && rate < 10.0 {
+        format!("{rate:.1}/s")
+    } else {
+        format!("{}/s", format_count(rate.round() as u64))
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
+}
+
+/// Connections open, asked for and failed.
+pub fn connections(view: &View) -> Row {
+    let (reading, asked) = (view.reading, view.asked.connections);
+    let mut row = named("connections");
+    match view.asked.mode {
+        Mode::Storm => {
+            push(
+                &mut row,
+                format!("{} opened", format_count(reading.opened)),
+                Tone::Strong,
+            );
+            push(
+                &mut row,
+                format!("up to {} at once", format_count(asked)),
+                Tone::Plain,
+            );
+        }
+        _ => {
+            let open = format!("{} open", format_count(reading.open));
+            push(&mut row, open, Tone::Strong);
+            push(
+                &mut row,
+                format!("{} asked for", format_count(asked)),
+                Tone::Plain,
+            );
+            // Before the load begins, those that are gone are still to come.
+            let is_loaded = !matches!(view.phase, LivePhase::Opening | LivePhase::Subscribing);
+            let gone = reading.opened.saturating_sub(reading.open);
+            if is_loaded && gone > 0 {
+                push(&mut row, format!("{} gone", format_count(gone)), Tone::Warn);
+            }
+        }
+    }
+    let tone = if reading.failed > 0 {
+        Tone::Bad
+    } else {
+        Tone::Plain
+    };
+    push(
+        &mut row,
+        format!("{} failed", format_count(reading.failed)),
+        tone,
+    );
+    row
+}
+
+/// What was sent and what came back.
+pub fn messages(view: &View) -> Row {
+    let (reading, fanout) = (view.reading, view.reading.fanout);
+    let under_way = format!("{} under way", format_count(view.under_way()));
+    let count = |count: u64, what: &str| format!("{} {what}", format_count(count));
+    match view.asked.mode {
+        Mode::Fanout if view.phase == LivePhase::Subscribing => {
+            let mut row = named("subscribing");
+            let awaited = fanout
+                .awaited
+                .map_or_else(|| "some".to_owned(), format_count);
+            push(
+                &mut row,
+                format!("{awaited} not confirmed yet"),
+                Tone::Plain,
+            );
+            row
+        }
+        Mode::Fanout => {
+            let mut row = named("messages");
+            push(&mut row, count(fanout.sent, "published"), Tone::Plain);
+            push(&mut row, count(reading.received, "delivered"), Tone::Plain);
+            push(&mut row, under_way, Tone::Plain);
+            row
+        }
+        Mode::Storm => {
+            let mut row = named("cycles");
+            push(&mut row, count(reading.received, "completed"), Tone::Plain);
+            row
+        }
+        Mode::Idle => {
+            let mut row = named("messages");
+            push(
+                &mut row,
+                "none are sent; pings are answered".to_owned(),
+                Tone::Plain,
+            );
+            row
+        }
+        _ => {
+            let mut row = named("messages");
+            push(&mut row, count(reading.sent, "sent"), Tone::Plain);
+            push(&mut row, count(reading.received, "answered"), Tone::Plain);
+            push(&mut row, under_way, Tone::Plain);
+            row
+        }
+    }
+}
+
+/// The rate beside the one asked for; `None` where there is none.
+pub fn rate(view: &View) -> Option<Row> {
+    let (done, unit) = match view.asked.mode {
+        Mode::Idle => return None,
+        Mode::Fanout => (view.sent_per_second, "published"),
+        Mode::Storm => (view.received_per_second, "cycles"),
+        _ => (view.received_per_second, "answered"),
+    };
+    let mut row = named("rate");
+    let Some(done) = done.filter(|_| view.phase != LivePhase::Opening) else {
+        push(&mut row, "–".to_owned(), Tone::Plain);
+        return Some(row);
+    };
+    push(
+        &mut row,
+        format!("{} {unit}", per_second(done)),
+        Tone::Strong,
+    );
+    if let Some(target) = view.asked.rate {
+        let is_loaded = matches!(view.phase, LivePhase::WarmUp | LivePhase::Measuring);
+        let is_behind = is_loaded && done < 0.98 * target;
+        let tone = if is_behind { Tone::Warn } else { Tone::Plain };
+        let mark = if is_behind { ", behind" } else { "" };
+        push(
+            &mut row,
+            format!("{} asked for{mark}", per_second(target)),
+            tone,
+        );
+    }
+    if view.asked.mode == Mode::Fanout
+        && let Some(delivered) = view.received_per_second
+    {
+        push(
+            &mut row,
+            format!("{} delivered", per_second(delivered)),
+            Tone::Plain,
+        );
+    }
+    Some(row)
+}
+
+/// The generator itself: whether its figures can be believed.
+pub fn generator(view: &View) -> Row {
+    let mut row = named("generator");
+    let Some(last) = &view.last else {
+        push(&mut row, "–".to_owned(), Tone::Plain);
+        return row;
+    };
+    if let Some(share) = last.generator_cpu_share {
+        let (tone, mark) = match share {
+            share if share > GENERATOR_CPU.1 => (Tone::Bad, ", too busy"),
+            share if share > GENERATOR_CPU.0 => (Tone::Warn, ", busy"),
+            _ => (Tone::Plain, ""),
+        };
+        push(&mut row, format!("cpu {}{mark}", percent(share)), tone);
+    }
+    if view.asked.rate.is_some() && last.is_measured {
+        let median = last.response.p50;
+        let is_late = last.late_p99_ns > LATE_NS.max(median / 10);
+        let (tone, mark) = if is_late {
+            (Tone::Bad, ", too late")
+        } else {
+            (Tone::Plain, "")
+        };
+        let late = format!("late sends p99 {}{mark}", format_ns(last.late_p99_ns));
+        push(&mut row, late, tone);
+    }
+    row
+}
+
+/// The server's process, with `--server-pid`.
+pub fn server(view: &View) -> Option<Row> {
+    let last = view.last.as_ref()?;
+    let mut row = named("server");
+    if let Some(share) = last.server_busy_share {
+        push(
+            &mut row,
+            format!("busiest thread {}", percent(share)),
+            Tone::Strong,
+        );
+    }
+    if let Some(cpus) = last.server_cpus_used {
+        push(&mut row, format!("{cpus:.2} CPUs"), Tone::Plain);
+    }
+    if let Some(bytes) = last.server_rss_bytes {
+        push(&mut row, format!("{} RSS", format_size(bytes)), Tone::Plain);
+        let grown = bytes.saturating_sub(view.server_rss_first_bytes.unwrap_or(bytes));
+        if grown > 0 && view.asked.mode == Mode::Idle {
+            push(
+                &mut row,
+                format!("{} more than at first", format_size(grown)),
+                Tone::Plain,
+            );
+        }
+    }
+    (row.len() > 1).then_some(row)
+}
+
+/// Widths of the columns of the percentile table: the number of values, then five latencies.
+const COUNT_WIDTH: usize = 12;
+const LATENCY_WIDTH: usize = 8;
+
+/// What the latencies of a mode are called.
+fn latency_name(view: &View) -> &'static str {
+    match view.asked.mode {
+        Mode::Fanout => "delivery",
+        Mode::Storm => "cycle",
+        _ => "response",
+    }
+}
+
+/// The percentile table: a heading, the last second, everything measured. `width` decides how
+/// many columns there are.
+pub fn percentiles(view: &View, width: usize) -> Vec<Row> {
+    if view.asked.mode == Mode::Idle {
+        return Vec::new();
+    }
+    let has_count = width >= NAME_WIDTH + 3 + COUNT_WIDTH + 5 * LATENCY_WIDTH;
+    let mut heading = named(latency_name(view));
+    for name in ["p50", "p90", "p99", "p99.9", "max"] {
+        heading.push((format!("{name:>LATENCY_WIDTH$}"), Tone::Name));
+    }
+    if has_count {
+        heading.push((format!("{:>COUNT_WIDTH$}", "values"), Tone::Name));
+    }
+    let last = view.last.as_ref().map(|second| &second.response);
+    vec![
+        heading,
+        table_row("last second", last, has_count),
+        table_row("measured", view.measured.as_deref(), has_count),
+    ]
+}
+
+fn table_row(name: &str, percentiles: Option<&Percentiles>, has_count: bool) -> Row {
+    let mut row = named(name);
+    let Some(of) = percentiles.filter(|percentiles| percentiles.count > 0) else {
+        (0..5).for_each(|_| row.push((format!("{:>LATENCY_WIDTH$}", "–"), Tone::Plain)));
+        return row;
+    };
+    for (ns, tone) in [
+        (of.p50, Tone::Strong),
+        (of.p90, Tone::Plain),
+        (of.p99, Tone::Strong),
+        (of.p999, Tone::Plain),
+        (of.max, Tone::Plain),
+    ] {
+        row.push((format!("{:>LATENCY_WIDTH$}", format_ns(ns)), tone));
+    }
+    if has_count {
+        row.push((
+            format!("{:>COUNT_WIDTH$}", format_count(of.count)),
+            Tone::Plain,
+        ));
+    }
+    row
+}

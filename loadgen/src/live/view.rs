@@ -1,0 +1,269 @@
+//! What a person is shown of a run at one moment, in plain figures.
+//!
+//! Owns turning what the main thread sees ([`Live`]) into a [`View`]: rates from differences,
+//! the last second beside everything measured, a column of the heat strip per second. A view owns
+//! all its parts, so that it can go to the thread that draws. Draws nothing itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::heat::Column;
+use crate::config::{Config, Mode};
+use crate::figures::Percentiles;
+use crate::gauges::Reading;
+use crate::series::Second;
+use crate::tally::Latency;
+use crate::watch::{Live, LivePhase};
+
+/// Seconds that are kept for the strip and the sparkline: wider terminals are rare.
+const SECONDS_KEPT: usize = 512;
+/// A rate is taken over at least this long, so that it does not flicker.
+const RATE_OVER: Duration = Duration::from_millis(900);
+
+/// A run as it is shown.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What was asked for, shared by all views of a run.
+    pub asked: Arc<Asked>,
+    /// Which part of the run this is.
+    pub phase: LivePhase,
+    /// Since the first look.
+    pub elapsed: Duration,
+    /// Since the phase began.
+    pub phase_elapsed: Duration,
+    /// Until the end of the measurement, in nanoseconds; 0 outside of it.
+    pub left_ns: u64,
+    /// The gauges.
+    pub reading: Reading,
+    /// Messages handed to sockets per second, lately.
+    pub sent_per_second: Option<f64>,
+    /// Replies (storm: cycles; fan-out: deliveries) per second, lately.
+    pub received_per_second: Option<f64>,
+    /// The newest completed second.
+    pub last: Option<Arc<Second>>,
+    /// Response times since measuring began; `None` before the first second of it is complete.
+    pub measured: Option<Arc<Percentiles>>,
+    /// Rates of the seconds so far, oldest first: replies, or what was published.
+    pub rates: Arc<VecDeque<u64>>,
+    /// The heat strip, oldest second first.
+    pub columns: Arc<VecDeque<Arc<Column>>>,
+    /// Seconds that came before the first of `columns`.
+    pub seconds_dropped: usize,
+    /// Resident bytes of the server at the first second that knew them.
+    pub server_rss_first_bytes: Option<u64>,
+}
+
+/// What does not change in a run.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The command.
+    pub mode: Mode,
+    /// The URL, as it was typed.
+    pub url: String,
+    /// Connections asked for; a storm has so many at once.
+    pub connections: u64,
+    /// Messages (storm: connections) per second; `None` in a closed loop.
+    pub rate: Option<f64>,
+    /// Warm-up in nanoseconds.
+    pub warmup_ns: u64,
+    /// Measured time in nanoseconds.
+    pub duration_ns: u64,
+}
+
+impl Asked {
+    fn of(config: &Config) -> Asked {
+        Asked {
+            mode: config.mode,
+            url: config.target.url.clone(),
+            connections: u64::from(crate::run::all_connections(config)),
+            rate: config.rate,
+            warmup_ns: config.warmup_ns,
+            duration_ns: config.duration_ns,
+        }
+    }
+}
+
+/// Follows a run from look to look.
+#[derive(Debug)]
+pub struct Follower {
+    began: Instant,
+    phase: Option<(LivePhase, Instant)>,
+    rate_from: Option<(Instant, Reading)>,
+    sent_per_second: Option<f64>,
+    received_per_second: Option<f64>,
+    asked: Option<Arc<Asked>>,
+    seconds_seen: usize,
+    last: Option<Arc<Second>>,
+    measured: Option<Arc<Percentiles>>,
+    rates: Arc<VecDeque<u64>>,
+    columns: Arc<VecDeque<Arc<Column>>>,
+    seconds_dropped: usize,
+    server_rss_first_bytes: Option<u64>,
+}
+
+/// What a look brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The phase is another one.
+    pub has_new_phase: bool,
+    /// Seconds completed since the last look.
+    pub new_seconds: usize,
+}
+
+impl Follower {
+    /// Before the first look.
+    pub fn new(now: Instant) -> Follower {
+        Follower {
+            began: now,
+            phase: None,
+            rate_from: None,
+            sent_per_second: None,
+            received_per_second: None,
+            asked: None,
+            seconds_seen: 0,
+            last: None,
+            measured: None,
+            rates: Arc::default(),
+            columns: Arc::default(),
+            seconds_dropped: 0,
+            server_rss_first_bytes: None,
+        }
+    }
+
+    /// Takes a look. Costs next to nothing but once a second, and then well below a millisecond.
+    pub fn look(&mut self, live: &Live<'_>, now: Instant) -> News {
+        let has_new_phase = self.phase.is_none_or(|(phase, _)| phase != live.phase);
+        if has_new_phase {
+            self.phase = Some((live.phase, now));
+            // What the opening phase counted says nothing about the rate under load.
+            self.rate_from = None;
+        }
+        if self.asked.is_none() {
+            self.asked = Some(Arc::new(Asked::of(live.config)));
+        }
+        self.take_rates(live.reading, now);
+        let new = live.seconds.get(self.seconds_seen..).unwrap_or_default();
+        for second in new {
+            self.take_second(second, live.config.mode);
+        }
+        self.seconds_seen = live.seconds.len();
+        if !new.is_empty() && live.response.count() > 0 {
+            self.measured = Some(Arc::new(Percentiles::of(live.response)));
+        }
+        News {
+            has_new_phase,
+            new_seconds: new.len(),
+        }
+    }
+
+    fn take_rates(&mut self, reading: Reading, now: Instant) {
+        let Some((from, before)) = self.rate_from else {
+            self.rate_from = Some((now, reading));
+            return;
+        };
+        let elapsed = now.saturating_duration_since(from);
+        if elapsed < RATE_OVER {
+            return;
+        }
+        let per_second =
+            |now: u64, before: u64| Some(now.saturating_sub(before) as f64 / elapsed.as_secs_f64());
+        self.sent_per_second = per_second(reading.sent, before.sent);
+        self.received_per_second = per_second(reading.received, before.received);
+        self.rate_from = Some((now, reading));
+    }
+
+    fn take_second(&mut self, second: &Second, mode: Mode) {
+        let per_second = |count: u64| (count as f64 / second.duration_s.max(1e-3)).round() as u64;
+        let done = match mode {
+            Mode::Fanout => second.sent,
+            _ => second.received,
+        };
+        // A text that does not decode would be a fault of this program; the strip shows a gap.
+        let latency = Latency::decode(&second.response_histogram).unwrap_or_default();
+        let (rates, columns) = (
+            Arc::make_mut(&mut self.rates),
+            Arc::make_mut(&mut self.columns),
+        );
+        if rates.len() >= SECONDS_KEPT {
+            rates.pop_front();
+        }
+        if columns.len() >= SECONDS_KEPT {
+            columns.pop_front();
+            self.seconds_dropped += 1;
+        }
+        rates.push_back(per_second(done));
+        if columns.is_empty() && (!second.is_measured || latency.count() == 0) {
+            // The warm-up is not measured: the strip begins where there is something to see.
+            self.seconds_dropped += 1;
+        } else {
+            columns.push_back(Arc::new(Column::of(&latency)));
+        }
+        self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
+        self.last = Some(Arc::new(second.clone()));
+    }
+
+    /// What there is to see now; `None` before the first look.
+    pub fn view(&self, live: &Live<'_>, now: Instant) -> Option<View> {
+        let (phase, phase_began) = self.phase?;
+        Some(View {
+            asked: Arc::clone(self.asked.as_ref()?),
+            phase,
+            elapsed: now.saturating_duration_since(self.began),
+            phase_elapsed: now.saturating_duration_since(phase_began),
+            left_ns: live.left_ns,
+            reading: live.reading,
+            sent_per_second: self.sent_per_second,
+            received_per_second: self.received_per_second,
+            last: self.last.clone(),
+            measured: self.measured.clone(),
+            rates: Arc::clone(&self.rates),
+            columns: Arc::clone(&self.columns),
+            seconds_dropped: self.seconds_dropped,
+            server_rss_first_bytes: self.server_rss_first_bytes,
+        })
+    }
+}
+
+impl View {
+    /// The phase in words.
+    pub fn phase_text(&self) -> &'static str {
+        match self.phase {
+            LivePhase::Opening => "opening",
+            LivePhase::Subscribing => "subscribing",
+            LivePhase::WarmUp => "warm-up",
+            LivePhase::Measuring if self.asked.mode == Mode::Idle => "holding",
+            LivePhase::Measuring => "measuring",
+            LivePhase::Draining => "draining",
+        }
+    }
+
+    /// How far the phase is, 0 to 1, where that is known.
+    pub fn progress(&self) -> Option<f64> {
+        let share = |part: f64, whole: f64| (whole > 0.0).then(|| (part / whole).clamp(0.0, 1.0));
+        match self.phase {
+            LivePhase::Opening => share(
+                self.reading.opened as f64 + self.reading.failed as f64,
+                self.asked.connections as f64,
+            ),
+            LivePhase::WarmUp => share(
+                self.phase_elapsed.as_nanos() as f64,
+                self.asked.warmup_ns as f64,
+            ),
+            LivePhase::Measuring => share(
+                self.asked.duration_ns.saturating_sub(self.left_ns) as f64,
+                self.asked.duration_ns as f64,
+            ),
+            LivePhase::Subscribing | LivePhase::Draining => None,
+        }
+    }
+
+    /// Messages sent that have no reply yet (fan-out: copies that are not delivered yet).
+    pub fn under_way(&self) -> u64 {
+        let (reading, fanout) = (self.reading, self.reading.fanout);
+        match self.asked.mode {
+            Mode::Fanout => fanout.owed.saturating_sub(fanout.settled),
+            _ => reading.sent.saturating_sub(reading.received),
+        }
+    }
+}
