@@ -58,6 +58,8 @@ pub struct Share {
     pub greeting: Box<dyn Fn(u32) -> Rc<Greeting>>,
     /// What is done to a socket before its first message is received, by its number.
     pub prepare: Prepare,
+    /// Connections from this number on go where another configuration says.
+    pub elsewhere: Option<(u32, Arc<Config>)>,
 }
 
 impl Share {
@@ -70,6 +72,7 @@ impl Share {
             number: Box::new(move |index| first + index),
             greeting: Box::new(move |number| greetings.of_connection(number)),
             prepare: Box::new(|_, _| {}),
+            elsewhere: None,
         }
     }
 }
@@ -161,8 +164,12 @@ impl<A: Opens> Opening<A> {
             let nonce = self.handle.with(|application, _| application.nonce());
             let number = (self.share.number)(number);
             let greeting = (self.share.greeting)(number);
+            let config = match &self.share.elsewhere {
+                Some((from, config)) if number >= *from => config,
+                _ => &self.config,
+            };
             let way = Way {
-                address: self.config.address,
+                address: config.address,
                 greeting: &greeting,
                 timeout_ms: self.config.connect_timeout_ms,
             };

@@ -109,6 +109,34 @@ fn a_server_that_sends_to_whoever_is_connected_needs_no_words() {
 }
 
 #[test]
+fn publishers_may_connect_elsewhere() {
+    let hub = ForeignHub::start(Manner::Quotes);
+    let url = hub.second_url();
+    let outcome = spoken(
+        &hub,
+        &[
+            "--publish",
+            PUBLISH,
+            "--publisher-url",
+            &url,
+            "--publish-path",
+            "/in/{topic}",
+        ],
+    );
+    outcome.expect(&[
+        ("/fanout/ledger/delivered", 1_200),
+        ("/fanout/foreign/publisher_messages", 300),
+    ]);
+    // Where nobody listens it is the publisher that fails, and that is said.
+    let outcome = spoken(
+        &hub,
+        &["--publish", PUBLISH, "--publisher-url", "ws://127.0.0.1:1/"],
+    );
+    outcome.expect(&[("/connections/upgraded", 4), ("/errors/connect_refused", 1)]);
+    assert_eq!(outcome.json["verdict"], "INVALID");
+}
+
+#[test]
 fn logins_tokens_and_other_messages() {
     let path = std::env::temp_dir().join(format!("fanout-tokens-{}", std::process::id()));
     std::fs::write(&path, "alpha\nbeta\n").expect("a temporary file");

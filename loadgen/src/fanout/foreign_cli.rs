@@ -69,16 +69,16 @@ pub struct FeedArguments {
     /// Where a message says when it was sent: json:/ts (a number, or an RFC 3339 time), or
     /// at:8:u64le (byte offset; u32, u64 or f64; le or be). A unit may follow, :s :ms :us or :ns;
     /// without it the size of the number decides
-    #[arg(long, value_name = "FIELD", value_parser = StampField::parse, requires = "readers_only")]
+    #[arg(long, value_name = "FIELD", value_parser = StampField::parse)]
     stamp: Option<StampField>,
     /// The clock that stamps: time since 1970, or CLOCK_MONOTONIC of this host (needs a unit)
     #[arg(long, value_enum, default_value = "realtime", value_name = "CLOCK")]
     stamp_clock: ClockChoice,
     /// Where a message has its number, which counts up by one: json:/seq or at:0:u64le
-    #[arg(long, value_name = "FIELD", value_parser = Field::parse, requires = "readers_only")]
+    #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
     sequence: Option<Field>,
     /// What has numbers of its own, for example a symbol: json:/sym
-    #[arg(long, value_name = "FIELD", value_parser = Field::parse, requires = "readers_only")]
+    #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
     key: Option<Field>,
 }
 
@@ -158,10 +158,21 @@ impl FeedArguments {
     /// What is known of the feed.
     ///
     /// # Errors
-    /// A clock that does not go with the unit.
+    /// Fields without a feed, or a clock that does not go with the unit.
     pub fn feed(&self) -> Result<Option<Feed>, String> {
         if !self.readers_only {
-            return Ok(None);
+            let given = [
+                ("--stamp", self.stamp.is_some()),
+                ("--sequence", self.sequence.is_some()),
+                ("--key", self.key.is_some()),
+            ];
+            return match given.iter().find(|(_, is_given)| *is_given) {
+                None => Ok(None),
+                Some((name, _)) => Err(format!(
+                    "{name} is about messages that a server sends by itself, and needs \
+                     --readers-only; what our publishers send carries our own stamp"
+                )),
+            };
         }
         let clock = match self.stamp_clock {
             ClockChoice::Realtime => StampClock::Realtime,

@@ -72,6 +72,16 @@ impl ForeignHub {
         }
     }
 
+    /// Listens at a second address, of which it returns the URL.
+    pub fn second_url(&self) -> String {
+        let own = Arc::clone(&self.hub);
+        // Numbers of connections must not meet those of the first address.
+        let address = serve(move |number, stream| {
+            let _ = connection(1_000_000 + number, stream, &own);
+        });
+        format!("ws://{address}/in")
+    }
+
     /// Messages that were published.
     pub fn published(&self) -> u64 {
         self.hub.published.load(Ordering::SeqCst)
