@@ -33,9 +33,11 @@ Exit codes:
   0    the report is VALID or SUSPECT (read the reasons it gives)
   1    the run failed: nothing could be connected, or nothing was answered
   2    the command line makes no sense
-  3    reserved: a threshold was not met
+  3    a threshold was not met (--threshold), or the run was ended by --abort-on
   4    the report is INVALID: connections failed, replies were wrong or missing, the ledger of a
-       fan-out does not add up, or the generator itself was the bottleneck
+       fan-out does not add up, or the generator itself was the bottleneck; stands above 3, since it
+       proves nothing about thresholds (--allow-invalid: exits with 0 or 3 nevertheless)
+  5    `compare` found a regression
   130  interrupted; the report covers what was measured until then";
 
 /// WebSocket load generator with honest clocks: measures in an open or a closed loop, checks every

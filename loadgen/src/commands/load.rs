@@ -7,8 +7,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::commands::{Failure, signals};
+use crate::commands::{Failure, repeat, signals};
 use crate::config::{Config, Output};
+use crate::judge::live::{AbortWatch, Fired};
+use crate::judge::{self, junit};
 use crate::live;
 use crate::model::Report;
 use crate::report;
@@ -20,9 +22,7 @@ use crate::run::{self, Hooks};
 /// What kept it from being done.
 pub fn execute(config: Config) -> Result<u8, Failure> {
     let is_interrupted = signals::install()?;
-    let report = measure(config.clone(), is_interrupted)?;
-    write_all(&report, &config)?;
-    Ok(report.exit_code)
+    repeat::execute(&config, &is_interrupted)
 }
 
 /// One run, watched and judged.
@@ -30,12 +30,21 @@ pub fn execute(config: Config) -> Result<u8, Failure> {
 /// # Errors
 /// What kept the run from starting.
 pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
-    let watches = live::watches(&config).map_err(Failure::run)?;
+    judge::check(&config).map_err(Failure::usage)?;
+    let settings = config.judge.clone();
+    let fired = Fired::default();
+    let mut watches = live::watches(&config).map_err(Failure::run)?;
+    if !settings.abort_on.is_empty() {
+        let abort = AbortWatch::new(settings.abort_on.clone(), Arc::clone(&fired));
+        watches.push(Box::new(abort));
+    }
     let hooks = Hooks {
         is_interrupted,
         watches,
     };
-    run::run(config, hooks).map_err(Failure::run)
+    let mut report = run::run(config, hooks).map_err(Failure::run)?;
+    judge::apply(&mut report, &settings, fired.get());
+    Ok(report)
 }
 
 /// The report on the terminal and in every file that was asked for.
@@ -54,6 +63,11 @@ pub fn write_all(report: &Report, config: &Config) -> Result<(), Failure> {
     written.map_err(|error| Failure::run(format!("cannot write the report: {error}")))?;
     if let Some(output) = json {
         report::json::write(report, output).map_err(|error| Failure::run(error.to_string()))?;
+    }
+    if let Some(path) = &config.judge.junit {
+        let suite = (format!("{} {}", report.mode, report.url), report);
+        junit::write(path, &[suite])
+            .map_err(|error| Failure::run(format!("cannot write the JUnit file {error}")))?;
     }
     Ok(())
 }

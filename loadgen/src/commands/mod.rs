@@ -9,6 +9,7 @@ pub mod compare;
 pub mod doctor;
 pub mod find;
 pub mod load;
+pub mod repeat;
 pub mod report;
 pub mod run;
 pub mod selftest;

@@ -30,6 +30,14 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
         churn::integrity(figures, &mut out)?;
     }
     efficiency(report, &mut out)?;
+    for result in &report.thresholds {
+        let met = if result.is_met { "ok" } else { "NOT MET" };
+        writeln!(
+            out,
+            "threshold  {}   {met} ({})",
+            result.expression, result.text
+        )?;
+    }
     for (kind, count) in &report.errors {
         let example = report.error_examples.get(kind).map_or("", String::as_str);
         writeln!(
