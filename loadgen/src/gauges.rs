@@ -22,6 +22,8 @@ pub struct Gauges {
     awaited_and_one: AtomicU64,
     /// Set by the main thread when the run is to end early: opening stops.
     gives_up: AtomicBool,
+    /// Set by the main thread when all threads are there.
+    may_open: AtomicBool,
 }
 
 /// A reading of [`Gauges`].
@@ -126,6 +128,16 @@ impl Gauges {
                 awaited: self.awaited_and_one.load(Ordering::Relaxed).checked_sub(1),
             },
         }
+    }
+
+    /// Lets the thread open connections.
+    pub fn let_open(&self) {
+        self.may_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether connections may be opened.
+    pub fn may_open(&self) -> bool {
+        self.may_open.load(Ordering::Relaxed)
     }
 
     /// Asks the thread to stop opening connections.

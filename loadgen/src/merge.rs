@@ -243,7 +243,9 @@ fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Late
             response.clone()
         },
         connect: percentiles(histograms, "connect"),
+        tls: optional(|latency| &latency.tls, "tls"),
         upgrade: percentiles(histograms, "upgrade"),
+        ping: optional(|latency| &latency.ping, "ping"),
         first_message: optional(|latency| &latency.first_message, "first_message"),
         last: optional(|latency| &latency.last, "fanout_last"),
         first: optional(|latency| &latency.first, "fanout_first"),
@@ -274,6 +276,9 @@ fn add_counters(sum: &mut Report, other: &Report) {
     mine.alive += theirs.alive;
     mine.stalled += theirs.stalled;
     mine.pings_answered += theirs.pings_answered;
+    mine.pings_sent += theirs.pings_sent;
+    mine.pongs += theirs.pongs;
+    mine.pongs_missing += theirs.pongs_missing;
     for (kind, count) in &other.errors {
         *sum.errors.entry(kind.clone()).or_default() += count;
     }
@@ -326,6 +331,8 @@ fn generator(reports: &[Report], done: f64, histograms: &BTreeMap<String, Latenc
             .flat_map(|report| report.generator.backends.iter().cloned())
             .collect(),
         clock_source: (!clocks.is_empty()).then(|| clocks.join(", ")),
+        rss_bytes_per_connection: of(|generator| generator.rss_bytes_per_connection),
+        anonymous_bytes_per_connection: of(|generator| generator.anonymous_bytes_per_connection),
     }
 }
 

@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use crate::churn::sheet::ChurnSheet;
+use crate::establish::Opened;
 use crate::fanout::sheet::FanoutSheet;
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
@@ -194,6 +195,12 @@ pub struct Tally {
     pub unsolicited: u64,
     /// Pings answered.
     pub pings: u64,
+    /// Pings that we sent.
+    pub pings_sent: u64,
+    /// Pongs that came before the next ping was due.
+    pub pongs: u64,
+    /// Pings whose pong did not.
+    pub pongs_missing: u64,
     /// Payload bytes of received messages.
     pub payload_bytes_received: u64,
 
@@ -288,6 +295,9 @@ impl Tally {
             corrupt,
             unsolicited,
             pings,
+            pings_sent,
+            pongs,
+            pongs_missing,
             payload_bytes_received,
             asked,
             open,
@@ -317,6 +327,9 @@ impl Tally {
         self.corrupt += corrupt;
         self.unsolicited += unsolicited;
         self.pings += pings;
+        self.pings_sent += pings_sent;
+        self.pongs += pongs;
+        self.pongs_missing += pongs_missing;
         self.payload_bytes_received += payload_bytes_received;
         self.asked += asked;
         self.open += open;
@@ -367,6 +380,12 @@ pub struct Sheet {
     pub interval: Interval,
     /// TCP connect.
     pub connect: Latency,
+    /// TLS handshake of `wss://`.
+    pub tls: Latency,
+    /// Versions and cipher suites of TLS, with the number of handshakes that agreed on them.
+    pub tls_agreed: BTreeMap<String, u64>,
+    /// Our pings to their pongs.
+    pub ping: Latency,
     /// Opening handshake: request written to response complete.
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
@@ -380,6 +399,18 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// Counts the phases of an opening.
+    pub fn count_opening(&mut self, opened: &Opened) {
+        self.connect.record(opened.connect_ns);
+        self.upgrade.record(opened.upgrade_ns);
+        if let Some(tls_ns) = opened.tls_ns {
+            self.tls.record(tls_ns);
+        }
+        if let Some(agreed) = opened.line.link.agreed() {
+            *self.tls_agreed.entry(agreed).or_default() += 1;
+        }
+    }
+
     /// Counts the response to a measured message of the first (0) or second (1) half.
     #[inline]
     pub fn record_response(&mut self, half: usize, ns: u64) {
@@ -404,6 +435,11 @@ impl Sheet {
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
+        self.tls.add(&other.tls);
+        self.ping.add(&other.ping);
+        for (agreed, count) in &other.tls_agreed {
+            *self.tls_agreed.entry(agreed.clone()).or_default() += count;
+        }
         for (mine, theirs) in self.response_halves.iter_mut().zip(&other.response_halves) {
             mine.add(theirs);
         }

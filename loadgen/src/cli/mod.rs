@@ -1,6 +1,7 @@
 //! The command line: what a person types, and what is said when it makes no sense.
 
 pub mod common;
+pub mod connect;
 pub mod judge;
 pub mod message;
 pub mod output;
@@ -264,7 +265,14 @@ mod tests {
     fn nonsense_is_refused_with_a_cure() {
         for (line, word) in [
             ("echo http://127.0.0.1", "ws://"),
-            ("echo wss://127.0.0.1", "TLS"),
+            ("echo ws://127.0.0.1 --insecure", "wss://"),
+            ("echo ws://127.0.0.1 --sni a", "wss://"),
+            ("echo wss://127.0.0.1 --cert a.pem", "--key"),
+            ("echo wss://127.0.0.1 --tls-ca /nonexistent", "--tls-ca"),
+            ("echo wss://127.0.0.1 --sni a/b", "--sni"),
+            ("echo ws://127.0.0.1 --ports 9-8", "backwards"),
+            ("storm ws://127.0.0.1 --ping-interval 1s", "idle"),
+            ("idle ws://127.0.0.1 --ping-interval 1us", "1ms"),
             ("echo ws://127.0.0.1 -c 0", "--connections"),
             ("echo ws://127.0.0.1 -c 10x", "10k"),
             ("echo ws://127.0.0.1 -d 0", "--duration"),

@@ -7,7 +7,7 @@ use fanwire_protocol::MessageKind;
 
 use crate::cli::CommonArguments;
 use crate::config::{Config, Mode};
-use crate::fanout::foreign_cli::{FeedArguments, ForeignArguments};
+use crate::fanout::foreign_cli::{self, FeedArguments, ForeignArguments};
 use crate::fanout::options::{Churn, Dialect, Form, Kind, Options, Slow, Stall};
 use crate::fanout::stamp::{SIZE_MAX, STREAMS_MAX, embedded_size_min, size_min};
 use crate::quantity::{parse_count, parse_duration_ns, parse_rate, parse_size};
@@ -191,7 +191,7 @@ impl FanoutArguments {
     /// # Errors
     /// One or two sentences with cause and cure; the program exits with 2.
     pub fn into_config(self) -> Result<Config, String> {
-        let options = self.options()?;
+        let mut options = self.options()?;
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let least = if options.dialect == Dialect::Custom {
             embedded_size_min(options.form)
@@ -210,6 +210,9 @@ impl FanoutArguments {
         let streams = options.topics.max(options.publishers);
         let needs_tokens = self.foreign.needs_tokens();
         let common = self.common.into_config(Mode::Fanout)?;
+        if let Some(elsewhere) = &mut options.custom.elsewhere {
+            foreign_cli::secure(elsewhere, &common)?;
+        }
         if needs_tokens && common.tokens.is_empty() {
             return Err("{token} needs --token-file FILE, with one token a line".into());
         }

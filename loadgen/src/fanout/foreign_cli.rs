@@ -3,11 +3,13 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::config::Config;
 use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
 use crate::fanout::field::{Field, StampClock, StampField, Unit};
 use crate::fanout::options::{Custom, Elsewhere, Feed};
 use crate::quantity::parse_duration_ns;
 use crate::target::Target;
+use crate::tls::{TlsClient, TlsOptions};
 
 /// Shown below `fanout --help`.
 pub const EXAMPLES: &str = "\
@@ -47,7 +49,7 @@ pub struct ForeignArguments {
     /// wherever the server puts it (default: nothing around it)
     #[arg(long, value_name = "MESSAGE", value_parser = Publish::parse)]
     publish: Option<Publish>,
-    /// Publishers connect here instead: ws://HOST[:PORT][/PATH][?QUERY]
+    /// Publishers connect here instead: ws://HOST[:PORT][/PATH][?QUERY], or wss://
     #[arg(long, value_name = "URL")]
     publisher_url: Option<String>,
     /// A message to a publisher is the answer to what it sent, in order, when it contains this text
@@ -146,7 +148,26 @@ fn elsewhere(url: &str) -> Result<Elsewhere, String> {
     let addresses = target.resolve()?;
     let address = addresses.first().copied();
     let address = address.ok_or_else(|| format!("'{}' has no address", target.host))?;
-    Ok(Elsewhere { target, address })
+    Ok(Elsewhere {
+        target,
+        address,
+        tls: None,
+    })
+}
+
+/// How a server elsewhere is believed: as the one of the URL is, under its own name.
+///
+/// # Errors
+/// A host that no certificate can be issued for.
+pub fn secure(elsewhere: &mut Elsewhere, common: &Config) -> Result<(), String> {
+    let host = &elsewhere.target.host;
+    elsewhere.tls = match (&common.tls, elsewhere.target.is_secured) {
+        (_, false) => None,
+        (Some(tls), true) if *host == common.target.host => Some(tls.clone()),
+        (Some(tls), true) => Some(tls.at_host(host)?),
+        (None, true) => Some(TlsClient::new(&TlsOptions::default(), host)?),
+    };
+    Ok(())
 }
 
 impl FeedArguments {

@@ -43,6 +43,8 @@ pub fn publishers_config(config: &Config, options: &Options) -> Config {
     if let Some(elsewhere) = &options.custom.elsewhere {
         own.target = elsewhere.target.clone();
         own.address = elsewhere.address;
+        own.tls.clone_from(&elsewhere.tls);
+        own.further_ports.clear();
     }
     own
 }

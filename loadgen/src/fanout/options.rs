@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
 use crate::fanout::field::{Field, StampClock, StampField};
 use crate::target::Target;
+use crate::tls::TlsClient;
 
 /// How the server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,8 @@ pub struct Elsewhere {
     pub target: Target,
     /// The address that it resolved to.
     pub address: SocketAddr,
+    /// With `wss://`: how the server there is believed.
+    pub tls: Option<TlsClient>,
 }
 
 /// What is said to a server that knows nothing of us, and how its answers are recognised.

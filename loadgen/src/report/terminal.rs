@@ -205,7 +205,13 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
         _ => shown.push(("service  (closed loop)", &latency.service)),
     }
     shown.push(("connect", &latency.connect));
+    if let Some(tls) = &latency.tls {
+        shown.push(("tls", tls));
+    }
     shown.push(("upgrade", &latency.upgrade));
+    if let Some(ping) = &latency.ping {
+        shown.push(("ping to pong", ping));
+    }
     if let Some(first_message) = &latency.first_message {
         shown.push(("first message", first_message));
     }
@@ -236,8 +242,9 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     if report.mode == "idle" {
         return writeln!(
             out,
-            "integrity  {} pings answered · unsolicited {}",
+            "integrity  {} pings answered{} · unsolicited {}",
             format_count(report.connections.pings_answered),
+            pings(report),
             format_count(messages.unsolicited)
         );
     }
@@ -245,7 +252,7 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "integrity  lost {} · unanswered {} · dup {} · reordered {} · corrupt {} · unsolicited {} · \
-         sent {} = received + lost + in flight {sum}",
+         sent {} = received + lost + in flight {sum}{}",
         format_count(messages.lost),
         format_count(messages.in_flight),
         format_count(messages.duplicates),
@@ -253,8 +260,27 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
         format_count(messages.corrupt),
         format_count(messages.unsolicited),
         format_count(messages.sent),
+        pings(report),
     )
 }
+
+/// What became of our own pings, if there were any.
+fn pings(report: &Report) -> String {
+    let connections = &report.connections;
+    if connections.pings_sent == 0 {
+        return String::new();
+    }
+    format!(
+        " · {} pings sent, {} pongs, {} missing",
+        format_count(connections.pings_sent),
+        format_count(connections.pongs),
+        format_count(connections.pongs_missing)
+    )
+}
+
+/// Our memory per connection is shown from this many connections on: with fewer, histograms and
+/// buffers that are there once weigh more than all connections.
+const MEMORY_FROM: u64 = 1_000;
 
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
@@ -288,6 +314,16 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
                 "server RSS did not grow with the connections".to_owned()
             });
         }
+    }
+    if let Some(bytes) = report
+        .generator
+        .anonymous_bytes_per_connection
+        .filter(|_| report.mode == "idle" && report.connections.open >= MEMORY_FROM)
+    {
+        parts.push(format!(
+            "generator {} of memory per connection",
+            format_size(bytes.max(0.0) as u64)
+        ));
     }
     if let Some(ns) = report.generator.cpu_ns_per_message {
         parts.push(format!(

@@ -9,6 +9,7 @@ pub mod foreign_hub;
 pub mod hub;
 pub mod json_hub;
 pub mod ticker;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
