@@ -79,6 +79,10 @@ impl Gauges {
     /// Shows messages sent, replies and connections.
     pub fn show(&self, sent: u64, received: u64, open: u64) {
         // Each number stands alone: no order between them is promised.
+        // Only this thread writes. Once it has handed in its sheet it has no counts left, but what
+        // it did stays done.
+        let sent = sent.max(self.handed_over.load(Ordering::Relaxed));
+        let received = received.max(self.received.load(Ordering::Relaxed));
         self.handed_over.store(sent, Ordering::Relaxed);
         self.received.store(received, Ordering::Relaxed);
         self.open.store(open, Ordering::Relaxed);

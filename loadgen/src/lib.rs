@@ -31,6 +31,7 @@ pub mod merge;
 pub mod messages;
 pub mod model;
 pub mod opening;
+pub mod outputs;
 pub mod outstanding;
 pub mod payload;
 pub mod plan;

@@ -625,7 +625,7 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
     }
     for (agreed, count) in &measured.sheet.tls_agreed {
         notes.push(format!(
-            "{} connections through {agreed}, each with a whole handshake (no resumption)",
+            "TLS handshakes: {} × {agreed}, each a whole one (no resumption)",
             format_count(*count)
         ));
     }

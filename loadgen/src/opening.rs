@@ -195,6 +195,7 @@ impl<A: Opens> Opening<A> {
             sheet.tally.open += 1;
             sheet.tally.upgraded += 1;
             sheet.count_opening(&opened);
+            sheet.count_agreed(&opened);
         });
         let (stream, upgraded) = Upgraded::new(number, opened);
         self.handle.adopt(stream, upgraded);

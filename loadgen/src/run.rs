@@ -573,6 +573,21 @@ impl Run {
         }
     }
 
+    /// Waits for the sheet of one more thread; whoever watches sees the wait.
+    fn await_sheet(&mut self, deadline: Instant) -> Option<Sheet> {
+        let look = Duration::from_millis(LOOK_MS);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.sheets.recv_timeout(left.min(look)) {
+                Ok(sheet) => return Some(sheet),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {
+                    self.show(LivePhase::Draining, 0);
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// A run of so many messages is as long as it takes to answer them, not as it takes to notice.
     fn end_with_last_message(&mut self) {
         if let Some(ended_ns) = self.measured.sheet.ended_ns
@@ -593,17 +608,19 @@ impl Run {
             .iter()
             .for_each(|sheet| self.measured.sheet.add(sheet));
         for _ in early.len()..self.crew.len() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let sheet = self.sheets.recv_timeout(left).map_err(
-                |_| "a thread of the generator ended without a result; please report this",
-            )?;
+            let sheet = self
+                .await_sheet(deadline)
+                .ok_or("a thread of the generator ended without a result; please report this")?;
             self.measured.sheet.add(&sheet);
         }
         self.end_with_last_message();
         while let Ok(pulse) = self.pulses.try_recv() {
             self.series.add(&pulse);
         }
-        let facts = self.facts();
+        let mut facts = self.facts();
+        // Threads that handed in their results are closing what was open to the end.
+        let alive = self.measured.sheet.tally.alive;
+        facts.reading.open = facts.reading.open.max(alive);
         let rest = self.measured.sheet.take_interval();
         self.series.finish(facts, rest);
         self.measured.series = std::mem::take(&mut self.series).into_seconds();

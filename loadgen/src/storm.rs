@@ -253,6 +253,7 @@ impl Shared {
                 .is_some_and(|window| window.measures(stamps.intended_ns));
             desk.sheet.tally.open += 1;
             desk.sheet.tally.upgraded += 1;
+            desk.sheet.count_agreed(&opened);
             if is_measured {
                 desk.sheet.count_opening(&opened);
             }

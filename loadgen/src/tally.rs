@@ -253,6 +253,28 @@ impl Tally {
         }
     }
 
+    /// What went wrong so far, by kind: failures (corrupt replies are among them) under their own
+    /// names, messages as `lost`, `unsent`, `duplicate`, `reordered` and `unsolicited`. Kinds
+    /// without any are left out. Made once per second.
+    pub fn troubles(&self) -> BTreeMap<String, u64> {
+        let failures = self.failures.iter();
+        let mut troubles: BTreeMap<String, u64> = failures
+            .map(|(kind, failure)| (kind.clone(), failure.count))
+            .collect();
+        for (kind, count) in [
+            ("lost", self.lost),
+            ("unsent", self.unsent),
+            ("duplicate", self.duplicates),
+            ("reordered", self.reordered),
+            ("unsolicited", self.unsolicited),
+        ] {
+            if count > 0 {
+                *troubles.entry(kind.to_owned()).or_default() += count;
+            }
+        }
+        troubles
+    }
+
     /// Counts what a connection agreed on permessage-deflate.
     pub fn count_deflate(&mut self, agreed: Option<&DeflateParameters>) {
         let text = agreed.map_or_else(
@@ -363,6 +385,8 @@ pub struct Interval {
     pub response: Latency,
     /// As `Sheet::late`.
     pub late: Latency,
+    /// What went wrong meanwhile; see [`Tally::troubles`].
+    pub troubles: BTreeMap<String, u64>,
 }
 
 /// Everything one thread brings home.
@@ -378,6 +402,8 @@ pub struct Sheet {
     pub late: Latency,
     /// The same as `response_halves` and `late` since the last [`Sheet::pulse`].
     pub interval: Interval,
+    /// [`Tally::troubles`] as of the last [`Sheet::take_interval`].
+    troubles_shown: BTreeMap<String, u64>,
     /// TCP connect.
     pub connect: Latency,
     /// TLS handshake of `wss://`.
@@ -406,6 +432,10 @@ impl Sheet {
         if let Some(tls_ns) = opened.tls_ns {
             self.tls.record(tls_ns);
         }
+    }
+
+    /// Counts what TLS agreed on, whenever that was.
+    pub fn count_agreed(&mut self, opened: &Opened) {
         if let Some(agreed) = opened.line.link.agreed() {
             *self.tls_agreed.entry(agreed).or_default() += 1;
         }
@@ -427,14 +457,27 @@ impl Sheet {
         self.interval.late.record(ns);
     }
 
-    /// What was timed since the last call.
+    /// What was timed, and what went wrong, since the last call.
     pub fn take_interval(&mut self) -> Interval {
-        std::mem::take(&mut self.interval)
+        let mut troubles = self.tally.troubles();
+        for (kind, shown) in std::mem::replace(&mut self.troubles_shown, troubles.clone()) {
+            if let Some(count) = troubles.get_mut(&kind) {
+                *count = count.saturating_sub(shown);
+            }
+        }
+        troubles.retain(|_, count| *count > 0);
+        Interval {
+            troubles,
+            ..std::mem::take(&mut self.interval)
+        }
     }
 
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
+        for (kind, count) in &other.troubles_shown {
+            *self.troubles_shown.entry(kind.clone()).or_default() += count;
+        }
         self.tls.add(&other.tls);
         self.ping.add(&other.ping);
         for (agreed, count) in &other.tls_agreed {
@@ -448,6 +491,8 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.interval.response.add(&other.interval.response);
+        self.interval.late.add(&other.interval.late);
         self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
@@ -472,6 +517,31 @@ impl Sheet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn troubles_are_shown_once_and_survive_adding_up() {
+        let mut sheet = Sheet::default();
+        sheet
+            .tally
+            .fail_many("connect-refused", 2, || "refused".to_owned());
+        sheet.tally.lost = 1;
+        let shown = |interval: Interval| interval.troubles.into_iter().collect::<Vec<_>>();
+        let kind = |kind: &str, count| (kind.to_owned(), count);
+        assert_eq!(
+            shown(sheet.take_interval()),
+            [kind("connect-refused", 2), kind("lost", 1)]
+        );
+        assert!(sheet.take_interval().troubles.is_empty());
+        sheet.tally.lost = 4;
+        sheet.tally.duplicates = 1;
+        let mut whole = Sheet::default();
+        whole.add(&sheet);
+        whole.add(&Sheet::default());
+        assert_eq!(
+            shown(whole.take_interval()),
+            [kind("duplicate", 1), kind("lost", 3)]
+        );
+    }
 
     #[test]
     fn merging_equals_recording_in_one_place() {

@@ -258,7 +258,7 @@ fn reconciled(outcome: &Outcome) {
 
 #[test]
 fn a_feed_with_times_and_numbers_in_json() {
-    let numbers = ["--sequence", "json:/seq", "--key", "json:/sym"];
+    let numbers = ["--sequence", "json:/seq", "--sequence-key", "json:/sym"];
     let outcome = feed(
         Tick::Json(200),
         &[&["--stamp", "json:/ts:ms"], &numbers[..]].concat(),

@@ -195,6 +195,7 @@ impl Churner {
 
     /// An attempt has become a connection, which is on its way here.
     pub(super) fn attempt_opened(&mut self, due_ns: u64, opened: &Opened) {
+        self.desk.sheet.count_agreed(opened);
         if self.is_measured(due_ns) {
             self.sheet.opened_measured += 1;
             self.desk.sheet.count_opening(opened);

@@ -1,7 +1,7 @@
 //! Where a message of a foreign server says when it was sent, which one it is, and what it is
 //! about: a JSON pointer, or an offset into its bytes.
 //!
-//! Owns the notation of `--stamp`, `--sequence` and `--key`, and reading such values. Reads no
+//! Owns the notation of `--stamp`, `--sequence` and `--sequence-key`, and reading such values. Reads no
 //! clock. Nothing is allocated per message.
 
 use crate::fanout::pointer::{Pointer, unquoted};

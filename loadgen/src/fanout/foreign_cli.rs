@@ -22,7 +22,7 @@ Examples:
       --publish '{\"op\":\"pub\",\"ch\":\"BTC\",\"data\":\"{payload}\"}'
   A feed that ticks by itself, with milliseconds since 1970 in \"ts\" and numbers by symbol:
     fanwire-loadgen fanout ws://127.0.0.1:9001/md --subscribers 100 --readers-only \\
-      --subscribe '{\"op\":\"sub\",\"ch\":\"*\"}' --stamp json:/ts:ms --sequence json:/seq --key json:/sym
+      --subscribe '{\"op\":\"sub\",\"ch\":\"*\"}' --stamp json:/ts:ms --sequence json:/seq --sequence-key json:/sym
 
 Placeholders: {topic}, {token}, {conn}, {seq}, {now_ms}, {now_ns}, {rand:N}, and in --publish {payload}.
 Other braces are left as they are, so JSON needs no escapes.";
@@ -81,7 +81,7 @@ pub struct FeedArguments {
     sequence: Option<Field>,
     /// What has numbers of its own, for example a symbol: json:/sym
     #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
-    key: Option<Field>,
+    sequence_key: Option<Field>,
 }
 
 /// `--stamp-clock`.
@@ -185,7 +185,7 @@ impl FeedArguments {
             let given = [
                 ("--stamp", self.stamp.is_some()),
                 ("--sequence", self.sequence.is_some()),
-                ("--key", self.key.is_some()),
+                ("--sequence-key", self.sequence_key.is_some()),
             ];
             return match given.iter().find(|(_, is_given)| *is_given) {
                 None => Ok(None),
@@ -213,7 +213,7 @@ impl FeedArguments {
             stamp: self.stamp.clone(),
             clock,
             sequence: self.sequence.clone(),
-            key: self.key.clone(),
+            key: self.sequence_key.clone(),
         }))
     }
 }

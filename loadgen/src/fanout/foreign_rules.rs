@@ -125,7 +125,7 @@ pub fn feed(feed: &FeedFigures, foreign: Option<&ForeignFigures>, reasons: &mut 
         reasons.push((
             Verdict::Suspect,
             "different messages have the same identity, so that spread and reach say nothing: pass \
-             --sequence, or --key for what has numbers of its own"
+             --sequence, or --sequence-key for what has numbers of its own"
                 .into(),
         ));
     }
@@ -157,7 +157,7 @@ fn numbers(sequence: &SequenceFigures, example: &str, reasons: &mut Reasons) {
             Verdict::Suspect,
             format!(
                 "{} of {} numbers are missing, in {} gaps: the server left messages out, or its \
-                 numbers count more than what was subscribed to (--key?)",
+                 numbers count more than what was subscribed to (--sequence-key?)",
                 format_count(sequence.missing),
                 format_count(sequence.expected),
                 format_count(sequence.gaps)

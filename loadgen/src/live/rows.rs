@@ -81,10 +81,14 @@ pub fn connections(view: &View) -> Row {
                 format!("{} asked for", format_count(asked)),
                 Tone::Plain,
             );
+            if view.asked.mode == Mode::Churn {
+                let opened = format!("{} opened", format_count(reading.opened));
+                push(&mut row, opened, Tone::Plain);
+            }
             // Before the load begins, those that are gone are still to come.
             let is_loaded = !matches!(view.phase, LivePhase::Opening | LivePhase::Subscribing);
             let gone = reading.opened.saturating_sub(reading.open);
-            if is_loaded && gone > 0 {
+            if is_loaded && gone > 0 && view.asked.mode != Mode::Churn {
                 push(&mut row, format!("{} gone", format_count(gone)), Tone::Warn);
             }
         }
@@ -180,6 +184,15 @@ pub fn rate(view: &View) -> Option<Row> {
             tone,
         );
     }
+    if view.asked.mode == Mode::Churn
+        && let Some(opened) = view.opened_per_second
+    {
+        push(
+            &mut row,
+            format!("{} connections opened", per_second(opened)),
+            Tone::Strong,
+        );
+    }
     if view.asked.mode == Mode::Fanout
         && let Some(delivered) = view.received_per_second
     {
@@ -190,6 +203,25 @@ pub fn rate(view: &View) -> Option<Row> {
         );
     }
     Some(row)
+}
+
+/// What went wrong, the most frequent first; `None` when nothing did.
+pub fn troubles(view: &View) -> Option<Row> {
+    let mut kinds: Vec<(&String, u64)> = view
+        .troubles
+        .iter()
+        .map(|(kind, count)| (kind, *count))
+        .collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut row = named("errors");
+    for (kind, count) in kinds {
+        push(
+            &mut row,
+            format!("{} {kind}", format_count(count)),
+            Tone::Bad,
+        );
+    }
+    (row.len() > 1).then_some(row)
 }
 
 /// The generator itself: whether its figures can be believed.

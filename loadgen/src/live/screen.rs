@@ -95,6 +95,9 @@ pub fn paint(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     if let Some(row) = rows::server(view) {
         line(buffer, take(&mut rest, 1), &row, theme);
     }
+    if let Some(row) = rows::troubles(view) {
+        line(buffer, take(&mut rest, 1), &row, theme);
+    }
     let table = rows::percentiles(view, usize::from(area.width));
     if !table.is_empty() {
         take(&mut rest, gap);

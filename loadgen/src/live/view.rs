@@ -4,7 +4,7 @@
 //! the last second beside everything measured, a column of the heat strip per second. A view owns
 //! all its parts, so that it can go to the thread that draws. Draws nothing itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,10 @@ pub struct View {
     pub seconds_dropped: usize,
     /// Resident bytes of the server at the first second that knew them.
     pub server_rss_first_bytes: Option<u64>,
+    /// Connections opened per second, lately.
+    pub opened_per_second: Option<f64>,
+    /// What went wrong up to the newest completed second, by kind.
+    pub troubles: Arc<BTreeMap<String, u64>>,
 }
 
 /// What does not change in a run.
@@ -100,6 +104,8 @@ pub struct Follower {
     columns: Arc<VecDeque<Arc<Column>>>,
     seconds_dropped: usize,
     server_rss_first_bytes: Option<u64>,
+    opened_per_second: Option<f64>,
+    troubles: Arc<BTreeMap<String, u64>>,
 }
 
 /// What a look brought.
@@ -128,6 +134,8 @@ impl Follower {
             columns: Arc::default(),
             seconds_dropped: 0,
             server_rss_first_bytes: None,
+            opened_per_second: None,
+            troubles: Arc::default(),
         }
     }
 
@@ -170,6 +178,7 @@ impl Follower {
             |now: u64, before: u64| Some(now.saturating_sub(before) as f64 / elapsed.as_secs_f64());
         self.sent_per_second = per_second(reading.sent, before.sent);
         self.received_per_second = per_second(reading.received, before.received);
+        self.opened_per_second = per_second(reading.opened, before.opened);
         self.rate_from = Some((now, reading));
     }
 
@@ -200,6 +209,10 @@ impl Follower {
             columns.push_back(Arc::new(Column::of(&latency)));
         }
         self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
+        let troubles = Arc::make_mut(&mut self.troubles);
+        for (kind, count) in &second.troubles {
+            *troubles.entry(kind.clone()).or_default() += count;
+        }
         self.last = Some(Arc::new(second.clone()));
     }
 
@@ -221,6 +234,8 @@ impl Follower {
             columns: Arc::clone(&self.columns),
             seconds_dropped: self.seconds_dropped,
             server_rss_first_bytes: self.server_rss_first_bytes,
+            opened_per_second: self.opened_per_second,
+            troubles: Arc::clone(&self.troubles),
         })
     }
 }

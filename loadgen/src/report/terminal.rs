@@ -5,14 +5,24 @@ use std::fmt::{self, Write as _};
 use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
+use crate::report::rows::latency_rows;
+use crate::report::text::TimeUnit;
 use crate::report::{churn, fanout};
 use crate::verdict::Limiter;
 
-/// Renders the whole report, with a final newline.
+/// Renders the whole report, each latency in the unit that suits it, with a final newline.
 ///
 /// # Errors
 /// Never: writing to a `String` does not fail.
 pub fn render(report: &Report) -> Result<String, fmt::Error> {
+    render_in(report, TimeUnit::Auto)
+}
+
+/// Renders the whole report with all latencies of the tables in one unit.
+///
+/// # Errors
+/// Never: writing to a `String` does not fail.
+pub fn render_in(report: &Report, unit: TimeUnit) -> Result<String, fmt::Error> {
     let mut out = String::new();
     head(report, &mut out)?;
     if let Some(figures) = &report.fanout {
@@ -21,7 +31,7 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
     if let Some(figures) = &report.churn {
         churn::head(figures, &mut out)?;
     }
-    latencies(report, &mut out)?;
+    latencies(report, unit, &mut out)?;
     match &report.fanout {
         Some(figures) => fanout::integrity(figures, &mut out)?,
         None => integrity(report, &mut out)?,
@@ -30,14 +40,8 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
         churn::integrity(figures, &mut out)?;
     }
     efficiency(report, &mut out)?;
-    for result in &report.thresholds {
-        let met = if result.is_met { "ok" } else { "NOT MET" };
-        writeln!(
-            out,
-            "threshold  {}   {met} ({})",
-            result.expression, result.text
-        )?;
-    }
+    thresholds(report, &mut out)?;
+    parts(report, unit, &mut out)?;
     for (kind, count) in &report.errors {
         let example = report.error_examples.get(kind).map_or("", String::as_str);
         writeln!(
@@ -155,7 +159,12 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     )
 }
 
-pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fmt::Result {
+/// Width of a column of percentiles.
+fn column(unit: TimeUnit) -> usize {
+    if unit == TimeUnit::Auto { 9 } else { 14 }
+}
+
+fn row(out: &mut String, name: &str, percentiles: &Percentiles, unit: TimeUnit) -> fmt::Result {
     write!(out, "  {name:<22}")?;
     let cells = [
         ("p50", percentiles.p50),
@@ -165,73 +174,85 @@ pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fm
         ("p9999", percentiles.p9999),
         ("max", percentiles.max),
     ];
+    let width = column(unit);
     for (label, ns) in cells {
-        let mark = if percentiles.unreliable.iter().any(|name| name == label) {
-            "*"
-        } else {
-            ""
-        };
-        write!(out, "{:>9}", format!("{}{mark}", format_ns(ns)))?;
+        let is_chance = percentiles.unreliable.iter().any(|name| name == label);
+        let mark = if is_chance { "*" } else { "" };
+        write!(out, "{:>width$}", format!("{}{mark}", unit.write(ns)))?;
     }
     writeln!(out)
 }
 
-fn latencies(report: &Report, out: &mut String) -> fmt::Result {
-    let latency = &report.latency_ns;
+fn latencies(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
     write!(
         out,
         "{:<10} {:<13}",
         report.mode,
-        format!("n={}", format_count(latency.response.count))
+        format!("n={}", format_count(report.latency_ns.response.count))
     )?;
+    let width = column(unit);
     for label in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
-        write!(out, "{label:>9}")?;
+        write!(out, "{label:>width$}")?;
     }
     writeln!(out)?;
-    let mut shown = Vec::new();
-    match (report.mode.as_ref(), report.loop_model.as_ref()) {
-        ("idle", _) => {}
-        // Its only messages are then the first of every connection.
-        ("churn", "none") => {}
-        ("fanout", "server") => shown.push(("delivery (one way)", &latency.response)),
-        ("fanout", _) => {
-            shown.push(("delivery (intended)", &latency.response));
-            shown.push(("service  (actual)", &latency.service));
-        }
-        (_, "open") => {
-            shown.push(("response (intended)", &latency.response));
-            shown.push(("service  (actual)", &latency.service));
-        }
-        _ => shown.push(("service  (closed loop)", &latency.service)),
-    }
-    shown.push(("connect", &latency.connect));
-    if let Some(tls) = &latency.tls {
-        shown.push(("tls", tls));
-    }
-    shown.push(("upgrade", &latency.upgrade));
-    if let Some(ping) = &latency.ping {
-        shown.push(("ping to pong", ping));
-    }
-    if let Some(first_message) = &latency.first_message {
-        shown.push(("first message", first_message));
-    }
-    if let Some(figures) = &report.fanout {
-        fanout::rows(figures, out)?;
-    }
-    if let Some(figures) = &report.churn {
-        churn::rows(figures, out)?;
-    }
     let mut is_marked = false;
-    for (name, percentiles) in shown {
-        is_marked |= percentiles.count > 0 && !percentiles.unreliable.is_empty();
-        if percentiles.count > 0 {
-            row(out, name, percentiles)?;
-        }
+    // Late sends stand in the head.
+    for shown in latency_rows(report)
+        .iter()
+        .filter(|row| row.histogram != "late")
+    {
+        is_marked |= !shown.percentiles.unreliable.is_empty();
+        row(out, shown.name, shown.percentiles, unit)?;
     }
     if is_marked {
         writeln!(
             out,
             "  * fewer than 10 values lie above it: chance decides it"
+        )?;
+    }
+    Ok(())
+}
+
+fn thresholds(report: &Report, out: &mut String) -> fmt::Result {
+    let widths = report.thresholds.iter();
+    let width = widths
+        .map(|threshold| threshold.expression.chars().count())
+        .max()
+        .unwrap_or(0);
+    for threshold in &report.thresholds {
+        writeln!(
+            out,
+            "threshold  {:<width$}  {}  {}",
+            threshold.expression,
+            if threshold.is_met {
+                "ok     "
+            } else {
+                "NOT MET"
+            },
+            threshold.text
+        )?;
+    }
+    Ok(())
+}
+
+/// The loads of a scenario, one line each.
+fn parts(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
+    for part in &report.parts {
+        let response = &part.report.latency_ns.response;
+        let stage = match part.stage.as_str() {
+            "" => String::new(),
+            stage => format!(" ({stage})"),
+        };
+        writeln!(
+            out,
+            "part       {:<8} {}{stage}: {} · {}/s · p50 {} · p99 {} · max {}",
+            part.report.verdict.as_str(),
+            part.name,
+            part.report.mode,
+            format_count(part.report.messages_per_second.round() as u64),
+            unit.write(response.p50),
+            unit.write(response.p99),
+            unit.write(response.max),
         )?;
     }
     Ok(())
