@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calibrate;
 pub mod catchup;
 pub mod churn;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod conformance;
+pub mod doctor;
 pub mod environment;
 pub mod establish;
 pub mod fanout;

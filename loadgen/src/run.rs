@@ -43,7 +43,7 @@ const LOOK_MS: u64 = 20;
 /// What a thread may take for counting and closing beyond the drain before it is given up.
 const PATIENCE_MS: u64 = 10_000;
 /// Descriptors a thread needs beside its connections: rings, doorbells, openings in progress.
-const FDS_PER_THREAD: u64 = 64;
+pub(crate) const FDS_PER_THREAD: u64 = 64;
 /// Commands that a thread may be behind with: one a second, and it is taken for dead before that.
 const MAILS: usize = 64;
 /// A spin budget that no run outlasts, in microseconds (an hour and eleven minutes of idleness).

@@ -473,7 +473,7 @@ fn measurement_rules(evidence: &Evidence, reasons: &mut Reasons) {
 }
 
 /// Clock sources that are read without a system call and tick in nanoseconds.
-const TRUSTED_CLOCKS: [&str; 4] = [
+pub(crate) const TRUSTED_CLOCKS: [&str; 4] = [
     "tsc",
     "kvm-clock",
     "hyperv_clocksource_tsc_page",

@@ -8,6 +8,8 @@
 pub mod foreign_hub;
 pub mod hub;
 pub mod json_hub;
+pub mod page;
+pub mod reports;
 pub mod ticker;
 pub mod tls;
 
