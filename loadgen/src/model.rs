@@ -671,6 +671,12 @@ fn message_notes(config: &Config, tally: &Tally, notes: &mut Vec<String>) {
                 .into(),
         ),
     }
+    for (agreed, count) in &tally.deflate {
+        let connections = format_count(*count);
+        notes.push(format!(
+            "permessage-deflate on {connections} connections: {agreed}"
+        ));
+    }
     if message.fragment_size_bytes.is_some() && config.deflate.is_some() {
         notes.push("messages in several fragments were not compressed (--fragment)".into());
     }

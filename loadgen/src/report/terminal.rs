@@ -152,9 +152,12 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     } else {
         format!(" / {} served", format_count(connections.served))
     };
+    let fairness = connections
+        .fairness
+        .map_or_else(String::new, |index| format!(" · fairness {index:.3}"));
     writeln!(
         out,
-        "{noun} {} asked / {} open / {} upgraded{served}{alive}",
+        "{noun} {} asked / {} open / {} upgraded{served}{alive}{fairness}",
         format_count(connections.asked),
         format_count(connections.open),
         format_count(connections.upgraded),
