@@ -24,8 +24,9 @@ use crate::tokens::Tokens;
 pub struct CommonArguments {
     /// Where to: ws://HOST[:PORT][/PATH][?QUERY], or wss:// for TLS
     url: String,
-    /// Connections to open (storm: how many are being established at once)
-    #[arg(help_heading = "Load", short, long, default_value = "50", value_name = "N", value_parser = parse_count)]
+    /// Connections to open (storm: how many are being established at once; fanout: subscribers, also
+    /// as --subscribers)
+    #[arg(help_heading = "Load", short, long, alias = "subscribers", default_value = "50", value_name = "N", value_parser = parse_count)]
     connections: u64,
     /// Threads, each with its own event loop and its share of the connections
     #[arg(help_heading = "Load", short, long, default_value = "1", value_name = "N", value_parser = parse_count)]

@@ -105,6 +105,9 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         None if report.mode == "idle" => {
             parts.push(format!("held for {:.1}s", report.duration_s));
         }
+        None if report.loop_model == "server" => {
+            parts.push(format!("{achieved} messages/s, paced by the server"));
+        }
         None => parts.push(format!("{achieved}{unit}/s in a closed loop")),
     }
     if let Some(share) = report.generator.cpu_share {
