@@ -13,7 +13,8 @@ use fanwire_loadgen::conformance;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = Cli::parse()
+    let words = commands::compare::with_separator(std::env::args_os());
+    let done = Cli::parse_from(words)
         .into_job()
         .map_err(Failure::usage)
         .and_then(execute);
@@ -33,7 +34,7 @@ fn execute(job: Job) -> Result<u8, Failure> {
             .map(|()| commands::OK)
             .map_err(Failure::run),
         Job::Churn(arguments) => commands::churn::execute(*arguments),
-        Job::Scenario(arguments) => commands::run::execute(arguments),
+        Job::Scenario(arguments) => commands::run::execute(*arguments),
         Job::Find(arguments) => commands::find::execute(arguments),
         Job::Sweep(arguments) => commands::sweep::execute(arguments),
         Job::Compare(arguments) => commands::compare::execute(arguments),

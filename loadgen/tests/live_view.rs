@@ -209,6 +209,24 @@ fn every_command_has_rows_of_its_own() {
 }
 
 #[test]
+fn a_staged_rate_and_a_number_of_messages_are_followed() {
+    let mut run = Staged::new("echo ws://127.0.0.1:9 -c 5 --stage 10s:1000,10s:1000 -w 0");
+    run.phase = LivePhase::Measuring;
+    run.left_ns = 15_000 * MILLISECOND;
+    assert_eq!(
+        view(&run).target_per_second,
+        Some(500.0),
+        "half of the ramp"
+    );
+    run.left_ns = 5_000 * MILLISECOND;
+    assert_eq!(view(&run).target_per_second, Some(1_000.0));
+    let mut run = Staged::new("echo ws://127.0.0.1:9 -c 5 -n 200");
+    run.phase = LivePhase::Measuring;
+    run.reading.sent = 50;
+    expect(&text(&view(&run), 80, 24), &["25% of the messages"]);
+}
+
+#[test]
 fn a_url_cannot_speak_to_the_terminal() {
     let mut run = echo();
     run.config.target.url = "ws://127.0.0.1/\u{1b}[31m\u{7}".to_owned();

@@ -112,7 +112,10 @@ fn phase_line(live: &Live<'_>) -> Option<String> {
         LivePhase::Subscribing => "waiting for subscriptions to be confirmed".to_owned(),
         LivePhase::WarmUp if config.warmup_ns == 0 => return None,
         LivePhase::WarmUp => format!("warm-up, {}", format_ns(config.warmup_ns)),
-        LivePhase::Measuring => format!("measuring, {}", format_ns(config.duration_ns)),
+        LivePhase::Measuring => match config.pace.messages_max {
+            Some(count) => format!("measuring, {} messages", format_count(count)),
+            None => format!("measuring, {}", format_ns(config.duration_ns)),
+        },
         LivePhase::Draining => "waiting for what is under way".to_owned(),
     })
 }

@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::view::target_per_second;
 use crate::config::{Config, Mode};
 use crate::gauges::Reading;
 use crate::series::Second;
@@ -136,6 +137,7 @@ impl Snapshot {
         let mut next = Snapshot {
             phase: live.phase,
             left_ns: live.left_ns,
+            rate: target_per_second(live),
             reading: live.reading,
             ..self.clone()
         };
@@ -268,7 +270,7 @@ impl Snapshot {
         sink.gauge("left_seconds", "Until the end of the measurement", left)?;
         sink.gauge(
             "rate_target",
-            "Messages (storm: connections) per second that are asked for",
+            "Messages (storm: connections) per second that are asked for now",
             self.rate,
         )
     }

@@ -173,9 +173,10 @@ pub fn rate(view: &View) -> Option<Row> {
         format!("{} {unit}", per_second(done)),
         Tone::Strong,
     );
-    if let Some(target) = view.asked.rate {
+    if let Some(target) = view.target_per_second {
         let is_loaded = matches!(view.phase, LivePhase::WarmUp | LivePhase::Measuring);
-        let is_behind = is_loaded && done < 0.98 * target;
+        // In a stage the target has moved on while the rate was taken.
+        let is_behind = is_loaded && !view.asked.has_stages && done < 0.98 * target;
         let tone = if is_behind { Tone::Warn } else { Tone::Plain };
         let mark = if is_behind { ", behind" } else { "" };
         push(
@@ -239,7 +240,7 @@ pub fn generator(view: &View) -> Row {
         };
         push(&mut row, format!("cpu {}{mark}", percent(share)), tone);
     }
-    if view.asked.rate.is_some() && last.is_measured {
+    if view.target_per_second.is_some() && last.is_measured {
         let median = last.response.p50;
         let is_late = last.late_p99_ns > LATE_NS.max(median / 10);
         let (tone, mark) = if is_late {

@@ -36,6 +36,8 @@ pub struct View {
     pub left_ns: u64,
     /// The gauges.
     pub reading: Reading,
+    /// Messages (storm: connections) per second that are asked for now; `None` in a closed loop.
+    pub target_per_second: Option<f64>,
     /// Messages handed to sockets per second, lately.
     pub sent_per_second: Option<f64>,
     /// Replies (storm: cycles; fan-out: deliveries) per second, lately.
@@ -67,8 +69,10 @@ pub struct Asked {
     pub url: String,
     /// Connections asked for; a storm has so many at once.
     pub connections: u64,
-    /// Messages (storm: connections) per second; `None` in a closed loop.
-    pub rate: Option<f64>,
+    /// Messages after which the run ends, with `-n`.
+    pub messages_max: Option<u64>,
+    /// The rate changes in stages.
+    pub has_stages: bool,
     /// Warm-up in nanoseconds.
     pub warmup_ns: u64,
     /// Measured time in nanoseconds.
@@ -81,11 +85,24 @@ impl Asked {
             mode: config.mode,
             url: config.target.url.clone(),
             connections: u64::from(crate::run::all_connections(config)),
-            rate: config.rate,
+            messages_max: config.pace.messages_max,
+            has_stages: !config.pace.stages.is_empty(),
             warmup_ns: config.warmup_ns,
-            duration_ns: config.duration_ns,
+            duration_ns: config.measured_ns(),
         }
     }
+}
+
+/// The rate that is asked for now: stages change it.
+pub fn target_per_second(live: &Live<'_>) -> Option<f64> {
+    let config = live.config;
+    let is_loaded = matches!(live.phase, LivePhase::WarmUp | LivePhase::Measuring);
+    if !is_loaded || config.pace.stages.is_empty() {
+        return config.rate;
+    }
+    let whole_ns = config.warmup_ns + config.measured_ns();
+    let elapsed_ns = whole_ns.saturating_sub(live.left_ns);
+    config.curve().map(|curve| curve.per_second_at(elapsed_ns))
 }
 
 /// Follows a run from look to look.
@@ -226,6 +243,7 @@ impl Follower {
             phase_elapsed: now.saturating_duration_since(phase_began),
             left_ns: live.left_ns,
             reading: live.reading,
+            target_per_second: target_per_second(live),
             sent_per_second: self.sent_per_second,
             received_per_second: self.received_per_second,
             last: self.last.clone(),
@@ -256,6 +274,11 @@ impl View {
     /// How far the phase is, 0 to 1, where that is known.
     pub fn progress(&self) -> Option<f64> {
         let share = |part: f64, whole: f64| (whole > 0.0).then(|| (part / whole).clamp(0.0, 1.0));
+        if self.phase == LivePhase::Measuring
+            && let Some(messages_max) = self.asked.messages_max
+        {
+            return share(self.reading.sent as f64, messages_max as f64);
+        }
         match self.phase {
             LivePhase::Opening => share(
                 self.reading.opened as f64 + self.reading.failed as f64,
