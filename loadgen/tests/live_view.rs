@@ -189,10 +189,16 @@ fn every_command_has_rows_of_its_own() {
 
     let mut run = Staged::new("storm ws://127.0.0.1:9 -c 50 -d 10s");
     run.phase = LivePhase::Measuring;
-    run.reading.opened = 700;
+    run.reading.open = 49;
+    run.reading.sent = 749;
+    run.reading.received = 700;
     expect(
         &text(&view(&run), 80, 24),
-        &["700 opened · up to 50 at once", "cycle"],
+        &[
+            "49 under way · up to 50 at once",
+            "749 begun · 700 completed",
+            "cycle",
+        ],
     );
 
     let mut run = Staged::new("idle ws://127.0.0.1:9 -c 50 -d 10s");
