@@ -3,6 +3,7 @@
 pub mod common;
 pub mod connect;
 pub mod judge;
+pub mod loads;
 pub mod message;
 pub mod output;
 pub mod pace;
@@ -17,6 +18,7 @@ use pace::{PaceArguments, RhythmArguments};
 use crate::commands;
 use crate::config::{Config, Mode};
 use crate::fanout::cli::FanoutArguments;
+use crate::fanout::foreign_cli;
 use crate::quantity::{parse_duration_ns, parse_rate};
 
 const EXAMPLES: &str = "\
@@ -64,7 +66,7 @@ pub enum Command {
     Storm(StormArguments),
     /// Publishers and subscribers over topics: delivery latency, first, last, spread and reach of
     /// every message, and a ledger in which each copy is accounted for
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = foreign_cli::EXAMPLES)]
     Fanout(Box<FanoutArguments>),
     /// Steady connecting and disconnecting, and reconnecting with backoff
     Churn(Box<commands::churn::Arguments>),
@@ -175,6 +177,45 @@ pub enum Job {
     Selftest(commands::selftest::Arguments),
 }
 
+impl EchoArguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self) -> Result<Config, String> {
+        let has_duration = self.common.has_duration();
+        let config = self.common.into_config(Mode::Echo)?;
+        self.pace.apply(self.message.apply(config)?, has_duration)
+    }
+}
+
+impl IdleArguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self) -> Result<Config, String> {
+        Ok(Config {
+            connect_rate: self.connect_rate,
+            ..self.common.into_config(Mode::Idle)?
+        })
+    }
+}
+
+impl StormArguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self) -> Result<Config, String> {
+        let has_duration = self.common.has_duration();
+        let config = self.common.into_config(Mode::Storm)?;
+        let config = self.message.apply(config)?;
+        self.rhythm
+            .apply_to(config, self.rate, self.warmup, has_duration)
+    }
+}
+
 impl Cli {
     /// Checks what clap cannot: limits, combinations, names that must resolve.
     ///
@@ -183,23 +224,9 @@ impl Cli {
     pub fn into_job(self) -> Result<Job, String> {
         let config = match self.command {
             Command::Conformance(arguments) => return Ok(Job::Conformance(arguments)),
-            Command::Echo(echo) => {
-                let has_duration = echo.common.has_duration();
-                let config = echo.common.into_config(Mode::Echo)?;
-                echo.pace.apply(echo.message.apply(config)?, has_duration)?
-            }
-            Command::Idle(idle) => Config {
-                connect_rate: idle.connect_rate,
-                ..idle.common.into_config(Mode::Idle)?
-            },
-            Command::Storm(storm) => {
-                let has_duration = storm.common.has_duration();
-                let config = storm.common.into_config(Mode::Storm)?;
-                let config = storm.message.apply(config)?;
-                storm
-                    .rhythm
-                    .apply_to(config, storm.rate, storm.warmup, has_duration)?
-            }
+            Command::Echo(echo) => echo.into_config()?,
+            Command::Idle(idle) => idle.into_config()?,
+            Command::Storm(storm) => storm.into_config()?,
             Command::Fanout(fanout) => fanout.into_config()?,
             Command::Churn(arguments) => return Ok(Job::Churn(arguments)),
             Command::Run(arguments) => return Ok(Job::Scenario(arguments)),

@@ -6,7 +6,7 @@ use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
 use crate::report::rows::latency_rows;
-use crate::report::text::TimeUnit;
+use crate::report::text::{TimeUnit, one_line};
 use crate::report::{churn, fanout};
 use crate::verdict::Limiter;
 
@@ -46,8 +46,10 @@ pub fn render_in(report: &Report, unit: TimeUnit) -> Result<String, fmt::Error> 
         let example = report.error_examples.get(kind).map_or("", String::as_str);
         writeln!(
             out,
-            "error      {kind} × {}: {example}",
-            format_count(*count)
+            "error      {} × {}: {}",
+            one_line(kind),
+            format_count(*count),
+            one_line(example)
         )?;
     }
     for (code, count) in &report.close_codes {
@@ -63,10 +65,10 @@ pub fn render_in(report: &Report, unit: TimeUnit) -> Result<String, fmt::Error> 
         )?;
     }
     for note in &report.notes {
-        writeln!(out, "note       {note}")?;
+        writeln!(out, "note       {}", one_line(note))?;
     }
     for backend in deduplicated(&report.generator.backends) {
-        writeln!(out, "backend    {backend}")?;
+        writeln!(out, "backend    {}", one_line(backend))?;
     }
     Ok(out)
 }
@@ -103,6 +105,9 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         None if report.mode == "idle" => {
             parts.push(format!("held for {:.1}s", report.duration_s));
         }
+        None if report.loop_model == "server" => {
+            parts.push(format!("{achieved} messages/s, paced by the server"));
+        }
         None => parts.push(format!("{achieved}{unit}/s in a closed loop")),
     }
     if let Some(share) = report.generator.cpu_share {
@@ -129,7 +134,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         parts.join(" · ")
     )?;
     for reason in &report.verdict_reasons {
-        writeln!(out, "           because {reason}")?;
+        writeln!(out, "           because {}", one_line(reason))?;
     }
     let connections = &report.connections;
     let noun = if matches!(report.mode.as_ref(), "storm" | "churn") {
@@ -147,9 +152,12 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     } else {
         format!(" / {} served", format_count(connections.served))
     };
+    let fairness = connections
+        .fairness
+        .map_or_else(String::new, |index| format!(" · fairness {index:.3}"));
     writeln!(
         out,
-        "{noun} {} asked / {} open / {} upgraded{served}{alive}",
+        "{noun} {} asked / {} open / {} upgraded{served}{alive}{fairness}",
         format_count(connections.asked),
         format_count(connections.open),
         format_count(connections.upgraded),
@@ -171,11 +179,12 @@ fn row(out: &mut String, name: &str, percentiles: &Percentiles, unit: TimeUnit) 
         ("p9999", percentiles.p9999),
         ("max", percentiles.max),
     ];
-    let width = column(unit);
+    let width = column(unit) - 1;
     for (label, ns) in cells {
         let is_chance = percentiles.unreliable.iter().any(|name| name == label);
         let mark = if is_chance { "*" } else { "" };
-        write!(out, "{:>width$}", format!("{}{mark}", unit.write(ns)))?;
+        // A space in any case: hours do not fit the column.
+        write!(out, " {:>width$}", format!("{}{mark}", unit.write(ns)))?;
     }
     writeln!(out)
 }
@@ -220,13 +229,13 @@ fn thresholds(report: &Report, out: &mut String) -> fmt::Result {
         writeln!(
             out,
             "threshold  {:<width$}  {}  {}",
-            threshold.expression,
+            one_line(&threshold.expression),
             if threshold.is_met {
                 "ok     "
             } else {
                 "NOT MET"
             },
-            threshold.text
+            one_line(&threshold.text)
         )?;
     }
     Ok(())
@@ -238,13 +247,13 @@ fn parts(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
         let response = &part.report.latency_ns.response;
         let stage = match part.stage.as_str() {
             "" => String::new(),
-            stage => format!(" ({stage})"),
+            stage => format!(" ({})", one_line(stage)),
         };
         writeln!(
             out,
             "part       {:<8} {}{stage}: {} · {}/s · p50 {} · p99 {} · max {}",
             part.report.verdict.as_str(),
-            part.name,
+            one_line(&part.name),
             part.report.mode,
             format_count(part.report.messages_per_second.round() as u64),
             unit.write(response.p50),

@@ -33,6 +33,12 @@ impl TimeUnit {
     }
 }
 
+/// A text of a peer, or of a command line, that is to stay on its line and in its place: control
+/// characters, which move a terminal's cursor and which pages cannot hold, become spaces.
+pub fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// A figure of about three digits, without zeros at its end.
 pub fn three_digits(value: f64) -> String {
     let size = value.abs();
@@ -195,6 +201,11 @@ mod tests {
         assert_eq!(size(3_174.0).joined(), "3.1\u{a0}KiB");
         assert_eq!(span(10.0), "10\u{a0}s");
         assert_eq!(span(125.0), "2\u{a0}min 5\u{a0}s");
+    }
+
+    #[test]
+    fn a_peer_cannot_move_the_cursor() {
+        assert_eq!(one_line("a\u{1b}[2Jb\r\nVALID\u{9b}"), "a [2Jb  VALID ");
     }
 
     #[test]

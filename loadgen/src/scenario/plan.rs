@@ -703,11 +703,7 @@ when = "${dialect} != raw"
                 "s.toml:4:1",
                 "needs a value",
             ),
-            (
-                format!("{load}deflate = 5\n"),
-                "s.toml:4:1",
-                "true or false",
-            ),
+            (format!("{load}spin = 5\n"), "s.toml:4:1", "true or false"),
             (
                 format!("{load}size = \"${{none}}\"\n"),
                 "s.toml:4:1",

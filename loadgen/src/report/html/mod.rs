@@ -62,7 +62,18 @@ pub fn render(named: &[(&str, &Report)]) -> Result<String, String> {
         comparison,
         runs,
     };
-    page.render().map_err(|error| error.to_string())
+    let html = page.render().map_err(|error| error.to_string())?;
+    // No page can hold them, escaped or not; what a peer sent may.
+    let is_unprintable = |character: char| {
+        let is_control = character.is_control() && character != '\n';
+        is_control || matches!(u32::from(character), 0xfdd0..=0xfdef) || is_noncharacter(character)
+    };
+    Ok(html.replace(is_unprintable, "\u{fffd}"))
+}
+
+/// The last two characters of every plane stand for none.
+fn is_noncharacter(character: char) -> bool {
+    u32::from(character) & 0xfffe == 0xfffe
 }
 
 /// A run, and the loads of a scenario after it.
