@@ -71,7 +71,7 @@ pub enum Command {
     /// Steady connecting and disconnecting, and reconnecting with backoff
     Churn(Box<commands::churn::Arguments>),
     /// Mixed, staged scenario from a file or a preset
-    Run(commands::run::Arguments),
+    Run(Box<commands::run::Arguments>),
     /// Largest load that meets the thresholds
     Find(commands::find::Arguments),
     /// One run per value of a parameter: table and plot
@@ -160,7 +160,7 @@ pub enum Job {
     /// `churn`.
     Churn(Box<commands::churn::Arguments>),
     /// `run`.
-    Scenario(commands::run::Arguments),
+    Scenario(Box<commands::run::Arguments>),
     /// `find`.
     Find(commands::find::Arguments),
     /// `sweep`.
