@@ -10,6 +10,7 @@ use fanwire_protocol::{
     Misuse, ProtocolError, Sender, Settings, StatusCode, Workspace,
 };
 
+use crate::heartbeat::Heartbeat;
 use crate::messages::{Masking, Messages};
 use crate::outstanding::{Outstanding, Stamps};
 use crate::payload::Identified;
@@ -113,6 +114,7 @@ pub struct Received {
 pub struct Client {
     connection: Connection,
     outstanding: Outstanding,
+    heartbeat: Heartbeat,
     /// Number of this connection in the whole run; part of every payload.
     number: u32,
     /// Replies that arrived in the measured window, for the fairness between connections.
@@ -130,6 +132,7 @@ impl Client {
         Client {
             connection: Connection::new(Arc::clone(&desk.settings), deflate),
             outstanding: Outstanding::default(),
+            heartbeat: Heartbeat::default(),
             number,
             answered_measured: 0,
             is_served: false,
@@ -282,7 +285,11 @@ impl Client {
                     // 5.5.1). Unsent pongs are bounded by the backlog limit of the reactor.
                     let _ = sender.pong(payload, Some(desk.masking_key()), out);
                 }
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(payload))) => {
+                    let window = desk.window;
+                    self.heartbeat
+                        .pong(payload, now_ns, window, &mut desk.sheet);
+                }
                 Ok(Some(Event::Close(frame))) => {
                     self.is_over = true;
                     received.standing = answer_close(sender, desk, frame.as_ref(), out);
@@ -299,6 +306,19 @@ impl Client {
             }
         }
         received
+    }
+
+    /// Appends a ping to `out`, unless the connection is closing.
+    pub fn ping(&mut self, desk: &mut Desk, now_ns: u64, out: &mut Vec<u8>) {
+        let key = desk.masking_key();
+        let sender = &mut self.connection.sender;
+        self.heartbeat
+            .beat(sender, key, now_ns, &mut desk.sheet.tally, out);
+    }
+
+    /// Books a ping that is still unanswered: missing if its pong had `patience_ns` to come.
+    pub fn account_ping(&mut self, now_ns: u64, patience_ns: u64, tally: &mut Tally) {
+        self.heartbeat.account(now_ns, patience_ns, tally);
     }
 
     /// Begins the closing handshake with 1000. Nothing is sent or expected afterwards.

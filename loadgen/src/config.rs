@@ -12,13 +12,13 @@ use crate::catchup::CatchUp;
 use crate::churn;
 use crate::cli::judge::JudgeSettings;
 use crate::cli::output::OutputSettings;
-use crate::cli::tls::TlsSettings;
 use crate::fanout::options::Options;
 use crate::messages::MessageSettings;
 use crate::payload::Verify;
 use crate::plan::{Arrival, Plan};
 use crate::rate::{Curve, Stage};
 use crate::target::Target;
+use crate::tls::TlsClient;
 use crate::tokens::Tokens;
 
 /// Which job a run does.
@@ -116,6 +116,12 @@ pub struct Config {
     pub seed: u64,
     /// Text or binary messages.
     pub kind: MessageKind,
+    /// `wss://`: trust, names and our own certificate.
+    pub tls: Option<TlsClient>,
+    /// Ports of the server beside the URL's, used in turn.
+    pub further_ports: Vec<u16>,
+    /// Between two pings on one connection; `None`: no pings.
+    pub ping_interval_ns: Option<u64>,
     /// Further header fields of the opening handshake.
     pub headers: Vec<(String, String)>,
     /// Subprotocols to offer, in order of preference.
@@ -124,8 +130,6 @@ pub struct Config {
     pub tokens: Tokens,
     /// Value of the Origin header field.
     pub origin: Option<String>,
-    /// How a `wss://` server is believed.
-    pub tls: TlsSettings,
     /// What counts as good enough.
     pub judge: JudgeSettings,
     /// Where results go.

@@ -20,8 +20,10 @@ use fanwire_reactor::{Application, Cause, Core, CoreOptions, Handle, Io, Token, 
 
 use crate::cli::ConformanceArguments;
 use crate::establish::{Greeting, Way, open};
+use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
 use crate::table::Table;
 use crate::target::Target;
+use crate::tls::{TlsClient, TlsOptions};
 
 /// Autobahn's largest messages are 16 MiB.
 const MESSAGE_SIZE_MAX: usize = 64 << 20;
@@ -72,6 +74,7 @@ impl Exchange {
 struct Adopted {
     deflate: Option<DeflateParameters>,
     first_bytes: Vec<u8>,
+    link: Link,
     is_echoing: bool,
     exchange: Rc<Exchange>,
 }
@@ -79,6 +82,7 @@ struct Adopted {
 /// A connection of one case.
 struct Case {
     connection: Connection,
+    link: Link,
     is_echoing: bool,
     is_over: bool,
     exchange: Rc<Exchange>,
@@ -92,6 +96,8 @@ struct EchoClient {
     sending: Workspace,
     random: fastrand::Rng,
     out: Vec<u8>,
+    reading: ReadMemory,
+    writing: WriteMemory,
 }
 
 impl EchoClient {
@@ -107,16 +113,21 @@ impl EchoClient {
             sending: Workspace::new(WorkspaceLimits::default()),
             random: fastrand::Rng::new(),
             out: Vec::new(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
         }
     }
 
-    fn take(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+    /// Takes bytes from the socket, or such as were decrypted already.
+    fn take(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let EchoClient {
             cases,
             receiving,
             sending,
             random,
             out,
+            reading,
+            writing,
             ..
         } = self;
         let Some(case) = cases.get_mut(token) else {
@@ -126,9 +137,17 @@ impl EchoClient {
             return;
         }
         out.clear();
+        let heard = if is_plain {
+            Heard::plain(bytes)
+        } else {
+            case.link.read(bytes, reading)
+        };
+        if !heard.replies.is_empty() {
+            io.send(token, |queue| queue.extend_from_slice(heard.replies));
+        }
         let Connection { receiver, sender } = &mut case.connection;
         let mut key = || Some(MaskingKey(random.u32(..).to_le_bytes()));
-        let mut input = Input::new(bytes);
+        let mut input = Input::new(heard.plain);
         loop {
             // `Misuse` can only say that our close frame is out already; the loop ends with it.
             match receiver.next_event(&mut input, receiving) {
@@ -157,12 +176,18 @@ impl EchoClient {
                 }
             }
         }
+        let link = &mut case.link;
         if !out.is_empty() {
-            io.send(token, |queue| queue.extend_from_slice(out));
+            io.send(token, |queue| {
+                link.write(queue, writing, |plain| plain.extend_from_slice(out));
+            });
         }
         if case.is_over {
+            io.send(token, |queue| link.finish(queue));
             // The server ends TCP first (RFC 6455 7.1.1); one that does not is not waited for.
             io.set_timer(token, SERVER_CLOSE_MS);
+        } else if heard.state != LinkState::Open {
+            io.terminate(token);
         }
     }
 }
@@ -175,6 +200,7 @@ impl Application for EchoClient {
         let Adopted {
             deflate,
             mut first_bytes,
+            link,
             is_echoing,
             exchange,
         } = adopted;
@@ -183,18 +209,19 @@ impl Application for EchoClient {
             token,
             Case {
                 connection,
+                link,
                 is_echoing,
                 is_over: false,
                 exchange,
             },
         );
         if !first_bytes.is_empty() {
-            self.take(io, token, &mut first_bytes);
+            self.take(io, token, &mut first_bytes, true);
         }
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
-        self.take(io, token, bytes);
+        self.take(io, token, bytes, false);
     }
 
     fn on_timer(&mut self, io: &mut Io, token: Token) {
@@ -213,6 +240,7 @@ impl Application for EchoClient {
 struct Server {
     target: Target,
     address: std::net::SocketAddr,
+    tls: Option<TlsClient>,
     agent: String,
     case_timeout_ms: u64,
 }
@@ -226,7 +254,6 @@ impl Server {
         is_echoing: bool,
     ) -> Result<Option<String>, String> {
         let greeting = Greeting {
-            host: self.target.host_header(),
             request_target: format!("{}{path}", self.target.request_target.trim_end_matches('/')),
             origin: None,
             subprotocols: Vec::new(),
@@ -235,23 +262,27 @@ impl Server {
         };
         let way = Way {
             address: self.address,
+            source: None,
+            host: &self.target.host_header(),
+            tls: self.tls.as_ref(),
             greeting: &greeting,
             timeout_ms: CONNECT_TIMEOUT_MS,
         };
         let nonce = handle
             .with(|client, _| client.random.u128(..))
             .to_le_bytes();
-        let opened = open(&way, None, nonce)
+        let opened = open(&way, nonce)
             .await
             .map_err(|failure| format!("{path}: {}: {}", failure.kind, failure.detail))?;
         let exchange = Rc::new(Exchange::default());
         let adopted = Adopted {
             deflate: opened.deflate,
             first_bytes: opened.first_bytes,
+            link: opened.line.link,
             is_echoing,
             exchange: Rc::clone(&exchange),
         };
-        handle.adopt(opened.stream, adopted);
+        handle.adopt(opened.line.stream, adopted);
         within(self.case_timeout_ms, exchange.over())
             .await
             .ok_or_else(|| format!("{path}: not over after {} ms", self.case_timeout_ms))?;
@@ -298,8 +329,19 @@ pub fn run(arguments: &ConformanceArguments) -> Result<(), String> {
     }
     let target = Target::parse(&arguments.url)?;
     let address = *target.resolve()?.first().ok_or("the host has no address")?;
+    let tls = if target.is_secured {
+        // Cases are about frames: whose certificate the fuzzing server has is none of them.
+        let options = TlsOptions {
+            is_insecure: true,
+            ..TlsOptions::default()
+        };
+        Some(TlsClient::new(&options, &target.host)?)
+    } else {
+        None
+    };
     let server = Server {
         address,
+        tls,
         target,
         agent: arguments.agent.clone(),
         case_timeout_ms: arguments.case_timeout / 1_000_000,

@@ -1,24 +1,27 @@
-//! One connection from nothing to open: TCP connect, opening handshake, both with a deadline.
+//! One connection from nothing to open: TCP connect, TLS handshake, opening handshake, each with a
+//! deadline.
 //!
 //! Owns the names of everything that can go wrong on the way. What happens on the open connection
 //! is the business of `worker`, `storm` and `conformance`, which all come through here.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use fanwire_protocol::DeflateParameters;
 use fanwire_protocol::handshake::{ClientRequest, DeflateOffer, ResponseError};
-use fanwire_reactor::establish::{SocketOptions, Stream, connect, within};
+use fanwire_reactor::establish::{SocketOptions, connect, within};
 use fanwire_reactor::host::monotonic_ns;
 
 use crate::churn::backoff::retry_after_ms;
 use crate::config::Config;
+use crate::line::{Line, LineError};
+use crate::refusal;
+use crate::tls::TlsClient;
 
-/// The opening handshake that all connections of a run send, but for its key.
+/// The opening handshake that all connections of a run send, but for its key and the `Host`.
 #[derive(Clone, Debug)]
 pub struct Greeting {
-    /// Host header field.
-    pub host: String,
     /// Request target.
     pub request_target: String,
     /// Origin header field.
@@ -35,7 +38,6 @@ impl Greeting {
     /// What the command line asks for.
     pub fn of(config: &Config) -> Greeting {
         Greeting {
-            host: config.target.host_header(),
             request_target: config.target.request_target.clone(),
             origin: config.origin.clone(),
             subprotocols: config.subprotocols.clone(),
@@ -50,23 +52,30 @@ impl Greeting {
 pub struct Way<'a> {
     /// The server.
     pub address: SocketAddr,
+    /// The address to connect from; `None` leaves it to the kernel.
+    pub source: Option<IpAddr>,
+    /// `Host` header field.
+    pub host: &'a str,
     /// The opening handshake.
     pub greeting: &'a Greeting,
-    /// Longest time for the TCP connect, and for the opening handshake, each.
+    /// `wss://`.
+    pub tls: Option<&'a TlsClient>,
+    /// Longest time for the TCP connect, the TLS handshake and the opening handshake, each.
     pub timeout_ms: u64,
 }
 
 /// An open connection.
-#[derive(Debug)]
 pub struct Opened {
-    /// The socket.
-    pub stream: Stream,
+    /// The socket, and TLS on it.
+    pub line: Line,
     /// What was agreed on compression.
     pub deflate: Option<DeflateParameters>,
     /// Bytes that came behind the response head: the first frames.
     pub first_bytes: Vec<u8>,
     /// Duration of the TCP connect.
     pub connect_ns: u64,
+    /// Duration of the TLS handshake, where there was one.
+    pub tls_ns: Option<u64>,
     /// Duration of the opening handshake.
     pub upgrade_ns: u64,
 }
@@ -78,17 +87,20 @@ pub struct OpenFailure {
     pub kind: String,
     /// A sentence about this one.
     pub detail: String,
-    /// TCP was established, and for how long it took; the handshake failed.
+    /// TCP was established, and for how long it took; a handshake failed.
     pub connect_ns: Option<u64>,
+    /// TLS was established too, and for how long it took; the opening handshake failed.
+    pub tls_ns: Option<u64>,
     /// The server refused and asked for a wait (`Retry-After`).
     pub retry_after_ms: Option<u64>,
 }
 
-fn failure(kind: &str, detail: impl Into<String>, connect_ns: Option<u64>) -> OpenFailure {
+fn failure(kind: &str, detail: impl Into<String>) -> OpenFailure {
     OpenFailure {
         kind: kind.to_owned(),
         detail: detail.into(),
-        connect_ns,
+        connect_ns: None,
+        tls_ns: None,
         retry_after_ms: None,
     }
 }
@@ -96,24 +108,22 @@ fn failure(kind: &str, detail: impl Into<String>, connect_ns: Option<u64>) -> Op
 /// A response head larger than this is refused by the protocol library; the buffer never grows
 /// further.
 const RECEIVE_AT_MOST: usize = 4_096;
+/// How long the body of a refusal is waited for, so that it can be quoted.
+const BODY_WAIT_MS: u64 = 100;
 
 /// Opens one connection.
 ///
 /// # Errors
 /// The kind of failure and a sentence about it. The socket is closed by then.
-pub async fn open(
-    way: &Way<'_>,
-    source: Option<IpAddr>,
-    nonce: [u8; 16],
-) -> Result<Opened, OpenFailure> {
+pub async fn open(way: &Way<'_>, nonce: [u8; 16]) -> Result<Opened, OpenFailure> {
     let timeout_ms = way.timeout_ms;
     let begun_ns = monotonic_ns();
-    let stream = match within(timeout_ms, connect(way.address, source)).await {
+    let stream = match within(timeout_ms, connect(way.address, way.source)).await {
         Some(Ok(stream)) => stream,
-        Some(Err(error)) => return Err(connect_failure(&error, source)),
+        Some(Err(error)) => return Err(connect_failure(&error, way.source)),
         None => {
             let detail = format!("no answer to the TCP connect within {timeout_ms} ms");
-            return Err(failure("connect_timeout", detail, None));
+            return Err(failure("connect_timeout", detail));
         }
     };
     let connected_ns = monotonic_ns();
@@ -124,32 +134,73 @@ pub async fn open(
         nodelay: true,
         ..SocketOptions::default()
     });
-    let handshake = within(timeout_ms, shake_hands(stream, way.greeting, nonce)).await;
-    match handshake {
-        Some(Ok((stream, deflate, first_bytes))) => Ok(Opened {
-            stream,
-            deflate,
-            first_bytes,
-            connect_ns,
-            upgrade_ns: monotonic_ns().saturating_sub(connected_ns),
-        }),
-        Some(Err(mut failed)) => {
-            failed.connect_ns = Some(connect_ns);
-            Err(failed)
+    let at = |tls_ns: Option<u64>| {
+        move |failed: OpenFailure| OpenFailure {
+            connect_ns: Some(connect_ns),
+            tls_ns,
+            ..failed
         }
-        None => {
-            let detail =
-                format!("no complete answer to the opening handshake within {timeout_ms} ms");
-            Err(failure("upgrade_timeout", detail, Some(connect_ns)))
+    };
+    let (mut line, tls_ns) = match way.tls {
+        None => (Line::plain(stream), None),
+        Some(client) => {
+            let line = match within(timeout_ms, Line::secure(stream, client)).await {
+                Some(Ok(line)) => line,
+                Some(Err(error)) => {
+                    return Err(at(None)(failure("tls_failed", error.to_string())));
+                }
+                None => return Err(at(None)(tls_timeout(timeout_ms))),
+            };
+            (line, Some(monotonic_ns().saturating_sub(connected_ns)))
         }
-    }
+    };
+    let secured_ns = monotonic_ns();
+    let came = Cell::new(0);
+    let handshake = shake_hands(&mut line, way, nonce, &came);
+    let (deflate, first_bytes) = match within(timeout_ms, handshake).await {
+        Some(outcome) => outcome.map_err(at(tls_ns))?,
+        None => return Err(at(tls_ns)(upgrade_timeout(timeout_ms, came.get(), way))),
+    };
+    Ok(Opened {
+        line,
+        deflate,
+        first_bytes,
+        connect_ns,
+        tls_ns,
+        upgrade_ns: monotonic_ns().saturating_sub(secured_ns),
+    })
 }
 
+fn tls_timeout(timeout_ms: u64) -> OpenFailure {
+    failure(
+        "tls_timeout",
+        format!(
+            "the TLS handshake was not complete within {timeout_ms} ms; a server that speaks plain \
+             WebSocket on this port would not answer it: then use ws://"
+        ),
+    )
+}
+
+fn upgrade_timeout(timeout_ms: u64, came: usize, way: &Way<'_>) -> OpenFailure {
+    let hint = match (came, way.tls) {
+        (0, None) => "nothing came; if the server speaks TLS on this port, use wss://".to_owned(),
+        (0, Some(_)) => "nothing came".to_owned(),
+        _ => format!("{came} bytes of it came"),
+    };
+    failure(
+        "upgrade_timeout",
+        format!("no complete answer to the opening handshake within {timeout_ms} ms: {hint}"),
+    )
+}
+
+/// Sends the request and reads the response. `came` shows how much of it has arrived.
 async fn shake_hands(
-    mut stream: Stream,
-    greeting: &Greeting,
+    line: &mut Line,
+    way: &Way<'_>,
     nonce: [u8; 16],
-) -> Result<(Stream, Option<DeflateParameters>, Vec<u8>), OpenFailure> {
+    came: &Cell<usize>,
+) -> Result<(Option<DeflateParameters>, Vec<u8>), OpenFailure> {
+    let greeting = way.greeting;
     let mut request = Vec::with_capacity(512);
     let mut reader = {
         let subprotocols: Vec<&str> = greeting.subprotocols.iter().map(String::as_str).collect();
@@ -159,7 +210,7 @@ async fn shake_hands(
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         ClientRequest {
-            host: &greeting.host,
+            host: way.host,
             target: &greeting.request_target,
             origin: greeting.origin.as_deref(),
             subprotocols: &subprotocols,
@@ -167,46 +218,72 @@ async fn shake_hands(
             headers: &headers,
         }
         .write_to(nonce, &mut request)
-        .map_err(|misuse| failure("request_invalid", misuse.to_string(), None))?
+        .map_err(|misuse| failure("request_invalid", misuse.to_string()))?
     };
-    let (sent, mut received) = stream.send_all(request).await;
+    let (sent, mut received) = line.send_all(request).await;
     sent.map_err(|error| broken(&error))?;
     received.clear();
     loop {
-        let count = stream
+        let count = line
             .receive(&mut received, RECEIVE_AT_MOST)
             .await
             .map_err(|error| broken(&error))?;
+        came.set(received.len());
         if count == 0 {
-            let detail = "the server closed the connection during the opening handshake";
-            return Err(failure("upgrade_closed", detail, None));
+            return Err(closed(&received, way));
         }
         match reader.advance(&received) {
             Ok(None) => {}
             Ok(Some(established)) => {
                 received.drain(..established.head_len.min(received.len()));
-                return Ok((stream, established.deflate, received));
+                return Ok((established.deflate, received));
             }
-            Err(error) => return Err(refused(error, &received)),
+            Err(error) => return Err(refused(line, received, &error, way).await),
         }
     }
 }
 
-fn refused(error: ResponseError, head: &[u8]) -> OpenFailure {
-    match error {
-        ResponseError::Status(status) => OpenFailure {
-            retry_after_ms: retry_after_ms(head),
-            ..failure(&format!("upgrade_status_{status}"), error.to_string(), None)
+/// The server said something else than 101, or nothing that can be understood.
+async fn refused(
+    line: &mut Line,
+    mut received: Vec<u8>,
+    error: &ResponseError,
+    way: &Way<'_>,
+) -> OpenFailure {
+    let missing = refusal::missing_body(&received);
+    if missing > 0 {
+        let mut body = Vec::new();
+        let waited = within(BODY_WAIT_MS, async {
+            // One more piece is enough for a person to see what it is about.
+            let _ = line.receive(&mut body, missing).await;
+            body
+        });
+        received.extend(waited.await.unwrap_or_default());
+    }
+    let (kind, detail) = refusal::explain(error, &received, way.tls.is_some());
+    OpenFailure {
+        retry_after_ms: match error {
+            ResponseError::Status(_) => retry_after_ms(&received),
+            _ => None,
         },
-        _ => failure("upgrade_invalid", error.to_string(), None),
+        ..failure(&kind, detail)
     }
 }
 
-fn broken(error: &io::Error) -> OpenFailure {
+fn closed(received: &[u8], way: &Way<'_>) -> OpenFailure {
+    let mut detail = "the server closed the connection during the opening handshake".to_owned();
+    if !received.is_empty() {
+        detail.push_str(&format!(", after {}", refusal::quoted(received)));
+    } else if way.tls.is_none() {
+        detail.push_str("; if it speaks TLS on this port, use wss://");
+    }
+    failure("upgrade_closed", detail)
+}
+
+fn broken(error: &LineError) -> OpenFailure {
     failure(
         "upgrade_broken",
         format!("during the opening handshake: {error}"),
-        None,
     )
 }
 
@@ -215,21 +292,20 @@ fn connect_failure(error: &io::Error, source: Option<IpAddr>) -> OpenFailure {
         io::ErrorKind::ConnectionRefused => failure(
             "connect_refused",
             "nothing listens at this address and port",
-            None,
         ),
         io::ErrorKind::AddrNotAvailable => {
             let from = source.map_or_else(String::new, |source| format!(" of {source}"));
             let detail = format!(
                 "no free port{from} towards the server is left ({error}); pass more addresses with \
-                 --source, or widen net.ipv4.ip_local_port_range"
+                 --source or more target ports with --ports, or widen net.ipv4.ip_local_port_range"
             );
-            failure("source_ports_exhausted", detail, None)
+            failure("source_ports_exhausted", detail)
         }
         _ if is_fd_limit(error) => {
             let detail = format!("{error}; raise the limit of open files (ulimit -n)");
-            failure("fd_limit", detail, None)
+            failure("fd_limit", detail)
         }
-        _ => failure("connect_failed", format!("TCP connect: {error}"), None),
+        _ => failure("connect_failed", format!("TCP connect: {error}")),
     }
 }
 

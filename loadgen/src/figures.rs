@@ -78,8 +78,14 @@ pub struct Latencies {
     pub service: Percentiles,
     /// TCP connect.
     pub connect: Percentiles,
+    /// TLS handshake, with `wss://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Percentiles>,
     /// Opening handshake.
     pub upgrade: Percentiles,
+    /// Our pings to their pongs, with `--ping-interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<Percentiles>,
     /// Storm: first message to its reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_message: Option<Percentiles>,
@@ -129,6 +135,15 @@ pub struct Connections {
     pub alive: u64,
     pub stalled: u64,
     pub pings_answered: u64,
+    /// Pings that we sent (`--ping-interval`).
+    #[serde(default)]
+    pub pings_sent: u64,
+    /// Pongs that answered them in time.
+    #[serde(default)]
+    pub pongs: u64,
+    /// Pings whose pong was not there when the next one was due, or at the end of the drain.
+    #[serde(default)]
+    pub pongs_missing: u64,
     /// Echo: Jain's index over the replies of each connection in the measured window; 1 when all
     /// got the same, 1/n when one of n got everything.
     #[serde(default)]
@@ -180,6 +195,13 @@ pub struct Generator {
     pub backends: Vec<String>,
     /// The kernel's clock source.
     pub clock_source: Option<String>,
+    /// Growth of our own resident memory per connection, from before the first was opened until all
+    /// were open. Histograms and buffers that grew meanwhile are part of it.
+    #[serde(default)]
+    pub rss_bytes_per_connection: Option<f64>,
+    /// The same of anonymous memory alone: heap and stacks.
+    #[serde(default)]
+    pub anonymous_bytes_per_connection: Option<f64>,
 }
 
 /// What was asked for, so that a report can be repeated.

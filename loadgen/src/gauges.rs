@@ -22,6 +22,8 @@ pub struct Gauges {
     awaited_and_one: AtomicU64,
     /// Set by the main thread when the run is to end early: opening stops.
     gives_up: AtomicBool,
+    /// Set by the main thread when all threads are there.
+    may_open: AtomicBool,
 }
 
 /// A reading of [`Gauges`].
@@ -77,6 +79,10 @@ impl Gauges {
     /// Shows messages sent, replies and connections.
     pub fn show(&self, sent: u64, received: u64, open: u64) {
         // Each number stands alone: no order between them is promised.
+        // Only this thread writes. Once it has handed in its sheet it has no counts left, but what
+        // it did stays done.
+        let sent = sent.max(self.handed_over.load(Ordering::Relaxed));
+        let received = received.max(self.received.load(Ordering::Relaxed));
         self.handed_over.store(sent, Ordering::Relaxed);
         self.received.store(received, Ordering::Relaxed);
         self.open.store(open, Ordering::Relaxed);
@@ -126,6 +132,16 @@ impl Gauges {
                 awaited: self.awaited_and_one.load(Ordering::Relaxed).checked_sub(1),
             },
         }
+    }
+
+    /// Lets the thread open connections.
+    pub fn let_open(&self) {
+        self.may_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether connections may be opened.
+    pub fn may_open(&self) -> bool {
+        self.may_open.load(Ordering::Relaxed)
     }
 
     /// Asks the thread to stop opening connections.

@@ -13,7 +13,8 @@ use fanwire_loadgen::conformance;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = Cli::parse()
+    let words = commands::compare::with_separator(std::env::args_os());
+    let done = Cli::parse_from(words)
         .into_job()
         .map_err(Failure::usage)
         .and_then(execute);

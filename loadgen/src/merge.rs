@@ -8,13 +8,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::figures::{Generator, Latencies, Percentiles, Server, Word};
-use crate::model::{Part, Report};
+use crate::commands::{INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FAILED};
+use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, Server, Word};
+use crate::judge::{Threshold, measure};
+use crate::model::{Part, Report, ThresholdResult};
 use crate::quantity::format_count;
 use crate::series::Second;
 use crate::tally::Latency;
 use crate::verdict::{Limiter, Verdict};
 
+mod churn;
 mod fanout;
 
 /// Adds the reports of several processes that made one load together.
@@ -144,6 +147,7 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
         add_counters(&mut sum, other);
     }
     sum.fanout = fanout::add(reports, &histograms, span_s, &mut notes);
+    sum.churn = churn::add(reports, &histograms, span_s);
     sum.delivered_share = sum.fanout.as_ref().and_then(|sum| sum.delivered_share());
     sum.histograms = histograms
         .iter()
@@ -243,7 +247,9 @@ fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Late
             response.clone()
         },
         connect: percentiles(histograms, "connect"),
+        tls: optional(|latency| &latency.tls, "tls"),
         upgrade: percentiles(histograms, "upgrade"),
+        ping: optional(|latency| &latency.ping, "ping"),
         first_message: optional(|latency| &latency.first_message, "first_message"),
         last: optional(|latency| &latency.last, "fanout_last"),
         first: optional(|latency| &latency.first, "fanout_first"),
@@ -253,27 +259,8 @@ fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Late
 }
 
 fn add_counters(sum: &mut Report, other: &Report) {
-    let (mine, theirs) = (&mut sum.messages, &other.messages);
-    mine.sent += theirs.sent;
-    mine.received += theirs.received;
-    mine.lost += theirs.lost;
-    mine.in_flight += theirs.in_flight;
-    mine.unsent += theirs.unsent;
-    mine.duplicates += theirs.duplicates;
-    mine.reordered += theirs.reordered;
-    mine.corrupt += theirs.corrupt;
-    mine.unsolicited += theirs.unsolicited;
-    mine.payload_bytes_received += theirs.payload_bytes_received;
-    // One that lacks a message and one that has one too many do not make a right sum.
-    mine.adds_up &= theirs.adds_up;
-    let (mine, theirs) = (&mut sum.connections, &other.connections);
-    mine.asked += theirs.asked;
-    mine.open += theirs.open;
-    mine.upgraded += theirs.upgraded;
-    mine.served += theirs.served;
-    mine.alive += theirs.alive;
-    mine.stalled += theirs.stalled;
-    mine.pings_answered += theirs.pings_answered;
+    add_messages(&mut sum.messages, &other.messages);
+    add_connections(&mut sum.connections, &other.connections);
     for (kind, count) in &other.errors {
         *sum.errors.entry(kind.clone()).or_default() += count;
     }
@@ -294,6 +281,72 @@ fn add_counters(sum: &mut Report, other: &Report) {
         .zip(theirs.rate_per_second)
         .map(|(mine, theirs)| mine + theirs);
     mine.is_loopback |= theirs.is_loopback;
+}
+
+/// Names every counter, so that a new one cannot be forgotten.
+fn add_messages(mine: &mut Messages, theirs: &Messages) {
+    let Messages {
+        sent,
+        received,
+        lost,
+        in_flight,
+        unsent,
+        dropped,
+        duplicates,
+        reordered,
+        corrupt,
+        unsolicited,
+        ignored,
+        adds_up,
+        payload_bytes_received,
+    } = theirs;
+    mine.sent += sent;
+    mine.received += received;
+    mine.lost += lost;
+    mine.in_flight += in_flight;
+    mine.unsent += unsent;
+    mine.dropped += dropped;
+    mine.duplicates += duplicates;
+    mine.reordered += reordered;
+    mine.corrupt += corrupt;
+    mine.unsolicited += unsolicited;
+    mine.ignored += ignored;
+    // One that lacks a message and one that has one too many do not make a right sum.
+    mine.adds_up &= adds_up;
+    mine.payload_bytes_received += payload_bytes_received;
+}
+
+/// Names every counter, so that a new one cannot be forgotten.
+fn add_connections(mine: &mut Connections, theirs: &Connections) {
+    let Connections {
+        asked,
+        open,
+        upgraded,
+        served,
+        alive,
+        stalled,
+        pings_answered,
+        pings_sent,
+        pongs,
+        pongs_missing,
+        // Follows from the replies of each connection, which are not in a report.
+        fairness: _,
+        deflate_agreed,
+    } = theirs;
+    mine.asked += asked;
+    mine.open += open;
+    mine.upgraded += upgraded;
+    mine.served += served;
+    mine.alive += alive;
+    mine.stalled += stalled;
+    mine.pings_answered += pings_answered;
+    mine.pings_sent += pings_sent;
+    mine.pongs += pongs;
+    mine.pongs_missing += pongs_missing;
+    mine.fairness = None;
+    for (parameters, count) in deflate_agreed {
+        *mine.deflate_agreed.entry(parameters.clone()).or_default() += count;
+    }
 }
 
 fn generator(reports: &[Report], done: f64, histograms: &BTreeMap<String, Latency>) -> Generator {
@@ -326,6 +379,8 @@ fn generator(reports: &[Report], done: f64, histograms: &BTreeMap<String, Latenc
             .flat_map(|report| report.generator.backends.iter().cloned())
             .collect(),
         clock_source: (!clocks.is_empty()).then(|| clocks.join(", ")),
+        rss_bytes_per_connection: of(|generator| generator.rss_bytes_per_connection),
+        anonymous_bytes_per_connection: of(|generator| generator.anonymous_bytes_per_connection),
     }
 }
 
@@ -414,6 +469,7 @@ fn empty_second(like: &Second) -> (Second, Latency) {
         server_cpus_used: None,
         server_busy_share: None,
         server_rss_bytes: None,
+        troubles: BTreeMap::new(),
         ..like.clone()
     };
     (second, Latency::default())
@@ -434,6 +490,9 @@ fn add_second(sum: &mut Second, other: &Second, offset: f64) {
     sum.server_cpus_used = larger(sum.server_cpus_used, other.server_cpus_used);
     sum.server_busy_share = larger(sum.server_busy_share, other.server_busy_share);
     sum.server_rss_bytes = sum.server_rss_bytes.max(other.server_rss_bytes);
+    for (kind, count) in &other.troubles {
+        *sum.troubles.entry(kind.clone()).or_default() += count;
+    }
 }
 
 /// Loads of the same name and stage, each merged.
@@ -500,12 +559,37 @@ fn judge(sum: &mut Report, reports: &[Report], noun: &str) {
     let found = reasons.iter().map(|(weight, _)| *weight).max();
     sum.verdict = worst.max(found).unwrap_or(Verdict::Valid);
     sum.verdict_reasons = reasons.into_iter().map(|(_, reason)| reason).collect();
+    sum.thresholds = thresholds(sum, reports);
     let codes = || reports.iter().map(|report| report.exit_code);
+    let is_missed = sum.thresholds.iter().any(|result| !result.is_met);
     sum.exit_code = match sum.verdict {
-        _ if sum.interrupted => crate::commands::INTERRUPTED,
-        // Some of them measured nothing at all.
-        _ if codes().any(|code| code == crate::commands::RUN_ERROR) => crate::commands::RUN_ERROR,
-        Verdict::Invalid => crate::commands::INVALID,
-        _ => codes().max().unwrap_or(crate::commands::OK),
+        _ if sum.interrupted => INTERRUPTED,
+        // One of them measured nothing at all.
+        _ if codes().any(|code| code == RUN_ERROR) => RUN_ERROR,
+        // Unless every one of them was allowed to be.
+        Verdict::Invalid if codes().any(|code| code == INVALID) => INVALID,
+        _ if is_missed || codes().any(|code| code == THRESHOLD_FAILED) => THRESHOLD_FAILED,
+        Verdict::Invalid if !sum.messages.adds_up => INVALID,
+        _ => OK,
     };
+}
+
+/// The thresholds that were put to all of them, held against the sum.
+fn thresholds(sum: &Report, reports: &[Report]) -> Vec<ThresholdResult> {
+    let Some((first, others)) = reports.split_first() else {
+        return Vec::new();
+    };
+    let is_common = |expression: &str| {
+        others.iter().all(|report| {
+            let mut expressions = report.thresholds.iter().map(|result| &result.expression);
+            expressions.any(|other| other == expression)
+        })
+    };
+    first
+        .thresholds
+        .iter()
+        .filter(|result| is_common(&result.expression))
+        .filter_map(|result| Threshold::parse(&result.expression).ok())
+        .map(|threshold| measure::judge(sum, &threshold))
+        .collect()
 }

@@ -25,6 +25,7 @@ use crate::rate::describe_stages;
 use crate::series::Second;
 use crate::sizes::Sizes;
 use crate::tally::{Latency, Sheet, Tally};
+use crate::tls::TlsClient;
 use crate::verdict::{Evidence, Limiter, Verdict, exit_code, judge};
 use fanwire_protocol::MessageKind;
 
@@ -44,6 +45,8 @@ pub struct Measured {
     pub server_cpu: Option<CpuUse>,
     /// The server's memory before the first connection and with all of them open.
     pub server_memory: Option<[Memory; 2]>,
+    /// Our own memory at the same two moments.
+    pub own_memory: Option<[Memory; 2]>,
     /// Connections open when the second memory sample was taken.
     pub open_at_sample: u64,
     /// Which kernel interface each thread used, and why.
@@ -254,7 +257,9 @@ fn histograms(
         ("service", &sheet.service),
         ("late", &sheet.late),
         ("connect", &sheet.connect),
+        ("tls", &sheet.tls),
         ("upgrade", &sheet.upgrade),
+        ("ping", &sheet.ping),
         ("first_message", &sheet.first_message),
     ];
     if let Some(fanout) = fanout {
@@ -285,6 +290,13 @@ fn latencies(
     Latencies {
         service: Percentiles::of(service),
         connect: Percentiles::of(&measured.sheet.connect),
+        tls: config
+            .target
+            .is_secured
+            .then(|| Percentiles::of(&measured.sheet.tls)),
+        ping: config
+            .ping_interval_ns
+            .map(|_| Percentiles::of(&measured.sheet.ping)),
         upgrade: Percentiles::of(&measured.sheet.upgrade),
         first_message: has_first_message.then(|| Percentiles::of(&measured.sheet.first_message)),
         last: fanout.map(|fanout| fanout.message.last_ns.clone()),
@@ -305,6 +317,9 @@ fn connections(config: &Config, tally: &Tally) -> Connections {
         alive: tally.alive,
         stalled: tally.stalled,
         pings_answered: tally.pings,
+        pings_sent: tally.pings_sent,
+        pongs: tally.pongs,
+        pongs_missing: tally.pongs_missing,
         fairness: tally.fairness.index().filter(|_| config.mode == Mode::Echo),
         deflate_agreed: tally.deflate.clone(),
     }
@@ -409,6 +424,7 @@ fn evidence(
         reordered: tally.reordered,
         corrupt: tally.corrupt,
         unsolicited: tally.unsolicited,
+        pongs_missing: tally.pongs_missing,
         drain_ns: config.drain_ms * 1_000_000,
         // Turns of clients without a connection are counted apart: the rate is not owed.
         target_per_second: due_per_second(config, measured).filter(|_| config.mode != Mode::Churn),
@@ -491,16 +507,22 @@ fn messages(measured: &Measured, fanout: Option<&Fanout>) -> Messages {
     }
 }
 
+/// Growth from one sample to the next, shared out.
+fn per_connection(
+    memory: Option<[Memory; 2]>,
+    connections: u64,
+    read: fn(&Memory) -> u64,
+) -> Option<f64> {
+    let [before, open] = memory?;
+    (connections > 0).then(|| (read(&open) as f64 - read(&before) as f64) / connections as f64)
+}
+
 fn server(config: &Config, measured: &Measured) -> Option<Server> {
     let pid = config.server_pid?;
     let cpu = measured.server_cpu;
     let done = done(measured);
     let memory = measured.server_memory;
-    let per_connection = |read: fn(&Memory) -> u64| {
-        let [before, open] = memory?;
-        let connections = measured.open_at_sample;
-        (connections > 0).then(|| (read(&open) as f64 - read(&before) as f64) / connections as f64)
-    };
+    let per_connection = |read| per_connection(memory, measured.open_at_sample, read);
     Some(Server {
         pid,
         cpu_ns_per_message: cpu
@@ -530,7 +552,10 @@ fn generator(measured: &Measured, done: u64) -> Generator {
         .iter()
         .map(|time| time.run_ns)
         .sum();
+    let grown = |read| per_connection(measured.own_memory, measured.open_at_sample, read);
     Generator {
+        rss_bytes_per_connection: grown(|memory| memory.resident),
+        anonymous_bytes_per_connection: grown(|memory| memory.resident_anonymous),
         cpu_share: shares.iter().copied().reduce(f64::max),
         wait_share: largest_share(measured, |time| time.wait_ns),
         thread_cpu_shares: shares,
@@ -591,6 +616,15 @@ fn notes(config: &Config, measured: &Measured) -> Vec<String> {
              network in between"
                 .into(),
         );
+    }
+    for (agreed, count) in &measured.sheet.tls_agreed {
+        notes.push(format!(
+            "TLS handshakes: {} × {agreed}, each a whole one (no resumption)",
+            format_count(*count)
+        ));
+    }
+    if config.tls.as_ref().is_some_and(TlsClient::is_insecure) {
+        notes.push("the server's certificate was not verified (--insecure)".into());
     }
     if matches!(config.mode, Mode::Echo | Mode::Storm | Mode::Churn) {
         message_notes(config, &measured.sheet.tally, &mut notes);

@@ -5,7 +5,6 @@
 //! [`Share`]; who takes it is anything that [`Opens`].
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,10 +13,11 @@ use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Handle};
 
 use crate::config::Config;
-use crate::establish::{Greeting, OpenFailure, Way, open};
+use crate::establish::{Greeting, OpenFailure, Opened, open};
 use crate::gauges::Gauges;
 use crate::greetings::Greetings;
 use crate::plan::{Schedule, share};
+use crate::route::Routes;
 use crate::tally::Sheet;
 use crate::worker::Upgraded;
 
@@ -76,7 +76,7 @@ impl Share {
 
 /// What the opening tasks of a thread share.
 struct Opening<A: Opens> {
-    config: Arc<Config>,
+    routes: Routes,
     share: Share,
     gauges: Arc<Gauges>,
     handle: Handle<A>,
@@ -86,6 +86,17 @@ struct Opening<A: Opens> {
     opened: Cell<u32>,
     /// Tasks that have not ended yet.
     active: Cell<u32>,
+}
+
+/// How often a thread looks whether it may begin.
+const BEGIN_CHECK_MS: u64 = 1;
+
+/// Waits until all threads are there and the main thread has taken the sample of memory that every
+/// connection is measured against.
+pub async fn wait_for_begin(gauges: &Gauges) {
+    while !gauges.may_open() && !gauges.has_given_up() {
+        sleep_ms(BEGIN_CHECK_MS).await;
+    }
 }
 
 /// Opens this thread's connections; `done` is called once, when all of them are in the data loop.
@@ -105,7 +116,7 @@ pub fn start<A: Opens>(
     };
     let tasks = at_once.min(count).max(1);
     let opening = Rc::new(Opening {
-        config: Arc::clone(config),
+        routes: Routes::of(config),
         share,
         gauges: Arc::clone(gauges),
         begun_ns: monotonic_ns(),
@@ -138,12 +149,6 @@ pub fn start<A: Opens>(
     }
 }
 
-/// The address that connection `number` of the whole run comes from.
-pub fn source_of(config: &Config, number: u32) -> Option<IpAddr> {
-    let index = (number as usize).checked_rem(config.sources.len())?;
-    config.sources.get(index).copied()
-}
-
 impl<A: Opens> Opening<A> {
     async fn run_task(&self, schedule: Option<&Schedule>) {
         loop {
@@ -161,33 +166,26 @@ impl<A: Opens> Opening<A> {
             let nonce = self.handle.with(|application, _| application.nonce());
             let number = (self.share.number)(number);
             let greeting = (self.share.greeting)(number);
-            let way = Way {
-                address: self.config.address,
-                greeting: &greeting,
-                timeout_ms: self.config.connect_timeout_ms,
-            };
-            match open(&way, source_of(&self.config, number), nonce).await {
-                Ok(opened) => {
-                    self.opened.set(self.opened.get() + 1);
-                    self.gauges.count_opened();
-                    (self.share.prepare)(number, &opened.stream);
-                    self.handle.with(|application, _| {
-                        let sheet = application.sheet_mut();
-                        sheet.tally.open += 1;
-                        sheet.tally.upgraded += 1;
-                        sheet.connect.record(opened.connect_ns);
-                        sheet.upgrade.record(opened.upgrade_ns);
-                    });
-                    let upgraded = Upgraded {
-                        number,
-                        deflate: opened.deflate,
-                        first_bytes: opened.first_bytes,
-                    };
-                    self.handle.adopt(opened.stream, upgraded);
-                }
+            match open(&self.routes.way(number, &greeting), nonce).await {
+                Ok(opened) => self.hand_over(number, opened),
                 Err(failure) => self.count_failure(failure),
             }
         }
+    }
+
+    fn hand_over(&self, number: u32, opened: Opened) {
+        self.opened.set(self.opened.get() + 1);
+        self.gauges.count_opened();
+        (self.share.prepare)(number, &opened.line.stream);
+        self.handle.with(|application, _| {
+            let sheet = application.sheet_mut();
+            sheet.tally.open += 1;
+            sheet.tally.upgraded += 1;
+            sheet.count_opening(&opened);
+            sheet.count_agreed(&opened);
+        });
+        let (stream, upgraded) = Upgraded::new(number, opened);
+        self.handle.adopt(stream, upgraded);
     }
 
     /// The runtime's timers tick in milliseconds, so connections come in bursts of a millisecond.
@@ -215,6 +213,9 @@ impl<A: Opens> Opening<A> {
             if let Some(connect_ns) = failure.connect_ns {
                 sheet.tally.open += 1;
                 sheet.connect.record(connect_ns);
+            }
+            if let Some(tls_ns) = failure.tls_ns {
+                sheet.tls.record(tls_ns);
             }
             sheet.tally.fail(&failure.kind, || failure.detail);
         });

@@ -43,7 +43,7 @@ const LOOK_MS: u64 = 20;
 /// What a thread may take for counting and closing beyond the drain before it is given up.
 const PATIENCE_MS: u64 = 10_000;
 /// Descriptors a thread needs beside its connections: rings, doorbells, openings in progress.
-const FDS_PER_THREAD: u64 = 64;
+pub(crate) const FDS_PER_THREAD: u64 = 64;
 /// Commands that a thread may be behind with: one a second, and it is taken for dead before that.
 const MAILS: usize = 64;
 /// A spin budget that no run outlasts, in microseconds (an hour and eleven minutes of idleness).
@@ -123,12 +123,18 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let is_loopback = config.address.ip().is_loopback();
     run.measured.environment = Environment::read(&config.cpus, Some(is_loopback));
     run.wait_started()?;
+    let own_memory = own_memory();
+    run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
-    run.measure(memory_before);
+    run.measure(memory_before, own_memory);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());
     collected?;
     Ok(Report::new(&config, &run.measured))
+}
+
+fn own_memory() -> Option<Memory> {
+    Memory::of_process(std::process::id())
 }
 
 /// Checks what would fail in the middle of the run. Returns remarks for the report.
@@ -154,12 +160,14 @@ fn preflight(config: &Config) -> Result<Vec<String>, String> {
     {
         let ports = u64::from(last.saturating_sub(first)) + 1;
         let sources = config.sources.len().max(1) as u64;
-        if u64::from(config.connections) > ports * sources {
+        let doors = 1 + config.further_ports.len() as u64;
+        if u64::from(config.connections) > ports * sources * doors {
             notes.push(format!(
-                "{} connections are more than {sources} source address(es) × {ports} ports \
-                 (net.ipv4.ip_local_port_range): pass --source with at least {} addresses",
+                "{} connections are more than {sources} source address(es) × {ports} local ports \
+                 (net.ipv4.ip_local_port_range) × {doors} port(s) of the server: pass --source with \
+                 at least {} addresses, or more ports of the server with --ports",
                 config.connections,
-                u64::from(config.connections).div_ceil(ports)
+                u64::from(config.connections).div_ceil(ports * doors)
             ));
         }
     }
@@ -267,6 +275,7 @@ impl Place {
         let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), results);
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
+            opening::wait_for_begin(&gauges).await;
             let share = Share::even(&config, thread);
             opening::start(&config, thread, share, &gauges, handle, done);
         });
@@ -295,6 +304,7 @@ impl Place {
         );
         core.run(worker, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
+            opening::wait_for_begin(&gauges).await;
             let share = fanout::opening::share(&config, &options, &layout, thread);
             churn::start(&config, &options, &layout, &handle);
             opening::start(&config, thread, share, &gauges, handle, done);
@@ -317,6 +327,7 @@ impl Place {
         let churner = Churner::new(shared, &options, thread, shown, results);
         core.run(churner, async move |handle| {
             let done = move || drop(notices.send(Notice::Opened));
+            opening::wait_for_begin(&gauges).await;
             crate::churn::opening::start(&config, thread, &gauges, &handle, done);
         });
     }
@@ -432,7 +443,7 @@ impl Run {
     }
 
     /// Announces the window, samples at its edges, ends it early when there is a reason.
-    fn measure(&mut self, memory_before: Option<Memory>) {
+    fn measure(&mut self, server_before: Option<Memory>, own_before: Option<Memory>) {
         let is_hopeless = self.config.mode != Mode::Storm && self.reading().opened == 0;
         if is_hopeless || self.is_interrupted() {
             self.measured.is_interrupted = self.is_interrupted();
@@ -457,13 +468,7 @@ impl Run {
         self.row_edge = self.edge();
         let is_whole = self.wait_until(measure_from_ns, until_ns);
         let begin = self.edge();
-        if let Some(before) = memory_before
-            && let Some(pid) = self.config.server_pid
-            && let Some(open) = Memory::of_process(pid)
-        {
-            self.measured.server_memory = Some([before, open]);
-            self.measured.open_at_sample = self.reading().open;
-        }
+        self.sample_memory(server_before, own_before);
         let is_whole = is_whole && self.wait_until(until_ns, until_ns);
         let end = self.edge();
         self.measured.is_interrupted = self.is_interrupted();
@@ -482,6 +487,18 @@ impl Run {
             self.await_copies();
             self.command(Command::Account);
         }
+    }
+
+    /// What the server's and our own memory have grown by, with all connections open.
+    fn sample_memory(&mut self, server_before: Option<Memory>, own_before: Option<Memory>) {
+        let server = self.config.server_pid.and_then(Memory::of_process);
+        self.measured.server_memory = server_before
+            .zip(server)
+            .map(|(before, open)| [before, open]);
+        self.measured.own_memory = own_before
+            .zip(own_memory())
+            .map(|(before, open)| [before, open]);
+        self.measured.open_at_sample = self.reading().open;
     }
 
     fn command(&mut self, command: Command) {
@@ -556,6 +573,21 @@ impl Run {
         }
     }
 
+    /// Waits for the sheet of one more thread; whoever watches sees the wait.
+    fn await_sheet(&mut self, deadline: Instant) -> Option<Sheet> {
+        let look = Duration::from_millis(LOOK_MS);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.sheets.recv_timeout(left.min(look)) {
+                Ok(sheet) => return Some(sheet),
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {
+                    self.show(LivePhase::Draining, 0);
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// A run of so many messages is as long as it takes to answer them, not as it takes to notice.
     fn end_with_last_message(&mut self) {
         if let Some(ended_ns) = self.measured.sheet.ended_ns
@@ -576,17 +608,19 @@ impl Run {
             .iter()
             .for_each(|sheet| self.measured.sheet.add(sheet));
         for _ in early.len()..self.crew.len() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let sheet = self.sheets.recv_timeout(left).map_err(
-                |_| "a thread of the generator ended without a result; please report this",
-            )?;
+            let sheet = self
+                .await_sheet(deadline)
+                .ok_or("a thread of the generator ended without a result; please report this")?;
             self.measured.sheet.add(&sheet);
         }
         self.end_with_last_message();
         while let Ok(pulse) = self.pulses.try_recv() {
             self.series.add(&pulse);
         }
-        let facts = self.facts();
+        let mut facts = self.facts();
+        // Threads that handed in their results are closing what was open to the end.
+        let alive = self.measured.sheet.tally.alive;
+        facts.reading.open = facts.reading.open.max(alive);
         let rest = self.measured.sheet.take_interval();
         self.series.finish(facts, rest);
         self.measured.series = std::mem::take(&mut self.series).into_seconds();

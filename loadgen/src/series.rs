@@ -4,6 +4,7 @@
 //! threads for what they timed ([`Results::pulse`]), so that rows of all threads cover the same
 //! time, and adds what `/proc` and the gauges say. Judges nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
@@ -48,6 +49,10 @@ pub struct Second {
     pub server_busy_share: Option<f64>,
     /// Resident bytes of the server at its end.
     pub server_rss_bytes: Option<u64>,
+    /// What went wrong in it, by kind; see `Tally::troubles`. The first row has what went wrong
+    /// before it, too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub troubles: BTreeMap<String, u64>,
 }
 
 /// What one thread timed in one second.
@@ -65,21 +70,31 @@ pub struct Pulse {
 pub struct Results {
     sheets: Sender<Sheet>,
     pulses: Sender<Pulse>,
+    has_handed_in: Cell<bool>,
 }
 
 impl Results {
     /// The ends that the main thread does not keep.
     pub fn new(sheets: Sender<Sheet>, pulses: Sender<Pulse>) -> Results {
-        Results { sheets, pulses }
+        Results {
+            sheets,
+            pulses,
+            has_handed_in: Cell::new(false),
+        }
     }
 
     /// The end of the run.
     pub fn hand_in(&self, sheet: Sheet) {
+        self.has_handed_in.set(true);
         let _ = self.sheets.send(sheet);
     }
 
-    /// The end of a second.
+    /// The end of a second. Behind the end of the run there is nothing to tell: what was timed in
+    /// this second was handed in with the sheet.
     pub fn pulse(&self, second: u32, sheet: &mut Sheet) {
+        if self.has_handed_in.get() {
+            return;
+        }
         let interval = sheet.take_interval();
         let _ = self.pulses.send(Pulse { second, interval });
     }
@@ -163,6 +178,9 @@ impl Series {
         };
         pending.interval.response.add(&pulse.interval.response);
         pending.interval.late.add(&pulse.interval.late);
+        for (kind, count) in &pulse.interval.troubles {
+            *pending.interval.troubles.entry(kind.clone()).or_default() += count;
+        }
         pending.missing = pending.missing.saturating_sub(1);
         let mut is_completed = false;
         while self
@@ -177,7 +195,14 @@ impl Series {
     }
 
     /// The run is over: `rest` is what the threads timed after the last pulse.
-    pub fn finish(&mut self, facts: Facts, rest: Interval) {
+    pub fn finish(&mut self, facts: Facts, mut rest: Interval) {
+        // A thread that ended before it was asked for a second still timed what was in it.
+        if let Some(mut pending) = self.pending.first_entry() {
+            let interval = &mut pending.get_mut().interval;
+            let rest = std::mem::take(&mut rest);
+            interval.response.add(&rest.response);
+            interval.late.add(&rest.late);
+        }
         while !self.pending.is_empty() {
             self.complete_first();
         }
@@ -229,6 +254,7 @@ impl Series {
             server_cpus_used: facts.server_cpus_used,
             server_busy_share: facts.server_busy_share,
             server_rss_bytes: facts.server_rss_bytes,
+            troubles: interval.troubles.clone(),
         });
         self.last = facts;
     }

@@ -11,19 +11,20 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use fanwire_protocol::{Workspace, WorkspaceLimits};
-use fanwire_reactor::establish::{Stream, within};
+use fanwire_reactor::establish::within;
 use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Cause, Handle, Io, Token};
 
 use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::establish::{OpenFailure, Opened, Way, open};
+use crate::establish::{OpenFailure, Opened, open};
 use crate::gauges::Gauges;
 use crate::greetings::Greetings;
-use crate::opening::source_of;
+use crate::line::{Line, LineError};
 use crate::outstanding::Stamps;
 use crate::payload::CONNECTIONS_MAX;
 use crate::plan::{Schedule, Window, share};
+use crate::route::Routes;
 use crate::series::Results;
 use crate::worker::{Command, desk_of};
 
@@ -83,6 +84,7 @@ impl Gate {
 struct Shared {
     config: Arc<Config>,
     greetings: Greetings,
+    routes: Routes,
     gauges: Arc<Gauges>,
     gate: Gate,
     desk: RefCell<Desk>,
@@ -113,6 +115,7 @@ impl Storm {
         let first = (CONNECTIONS_MAX / config.threads.max(1) as u32) * thread as u32;
         let shared = Rc::new(Shared {
             greetings: Greetings::of(&config),
+            routes: Routes::of(&config),
             gauges,
             gate: Gate::default(),
             desk: RefCell::new(desk_of(&config, thread)),
@@ -229,12 +232,8 @@ impl Shared {
             }
             desk.nonce()
         };
-        let way = Way {
-            address: self.config.address,
-            greeting: &self.greetings.of_connection(number),
-            timeout_ms: self.config.connect_timeout_ms,
-        };
-        match open(&way, source_of(&self.config, number), nonce).await {
+        let greeting = self.greetings.of_connection(number);
+        match open(&self.routes.way(number, &greeting), nonce).await {
             Err(failure) => self.count_failure(failure),
             Ok(opened) => {
                 let stamps = Stamps {
@@ -247,13 +246,6 @@ impl Shared {
     }
 
     async fn talk(&self, number: u32, opened: Opened, stamps: Stamps) {
-        let Opened {
-            mut stream,
-            deflate,
-            first_bytes,
-            connect_ns,
-            upgrade_ns,
-        } = opened;
         let mut client = {
             let mut desk = self.desk.borrow_mut();
             let is_measured = desk
@@ -261,15 +253,20 @@ impl Shared {
                 .is_some_and(|window| window.measures(stamps.intended_ns));
             desk.sheet.tally.open += 1;
             desk.sheet.tally.upgraded += 1;
+            desk.sheet.count_agreed(&opened);
             if is_measured {
-                desk.sheet.connect.record(connect_ns);
-                desk.sheet.upgrade.record(upgrade_ns);
+                desk.sheet.count_opening(&opened);
             }
-            Client::new(&desk, number, deflate)
+            Client::new(&desk, number, opened.deflate)
         };
+        let Opened {
+            mut line,
+            first_bytes,
+            ..
+        } = opened;
         let begun_ns = monotonic_ns();
         self.awaiting.set(self.awaiting.get() + 1);
-        let exchange = self.exchange(&mut client, &mut stream, first_bytes, stamps);
+        let exchange = self.exchange(&mut client, &mut line, first_bytes, stamps);
         let timeout_ms = self.config.connect_timeout_ms;
         let outcome = within(timeout_ms, exchange).await.unwrap_or_else(|| {
             let detail = format!("the first message was not answered within {timeout_ms} ms");
@@ -278,8 +275,8 @@ impl Shared {
         self.awaiting.set(self.awaiting.get() - 1);
         // A reset leaves no TIME_WAIT behind, which would use up this host's ports in seconds.
         // If the option is refused the socket is gone already.
-        let _ = stream.reset_on_close();
-        drop(stream);
+        let _ = line.stream.reset_on_close();
+        drop(line);
         let mut desk = self.desk.borrow_mut();
         client.account_ended(&mut desk.sheet.tally);
         match outcome {
@@ -301,11 +298,11 @@ impl Shared {
             }
             Err((kind, detail)) => {
                 drop(desk);
-                let connect_ns = None;
                 self.count_failure(OpenFailure {
                     kind: kind.to_owned(),
                     detail,
-                    connect_ns,
+                    connect_ns: None,
+                    tls_ns: None,
                     retry_after_ms: None,
                 });
             }
@@ -316,17 +313,20 @@ impl Shared {
     async fn exchange(
         &self,
         client: &mut Client,
-        stream: &mut Stream,
+        line: &mut Line,
         first_bytes: Vec<u8>,
         stamps: Stamps,
     ) -> Result<(), (&'static str, String)> {
-        let broken = |error: std::io::Error| ("connection_broken", error.to_string());
+        let broken = |error: LineError| match error {
+            LineError::Socket(error) => ("connection_broken", error.to_string()),
+            LineError::Tls(sentence) => ("tls_failed", sentence),
+        };
         let mut out = Vec::with_capacity(self.config.message_size + 32);
         {
             let (mut desk, mut workspace) = (self.desk.borrow_mut(), self.workspace.borrow_mut());
             client.send_message(&mut desk, &mut workspace, stamps, &mut out);
         }
-        let (sent, mut out) = stream.send_all(out).await;
+        let (sent, mut out) = line.send_all(out).await;
         sent.map_err(broken)?;
         let mut received = first_bytes;
         loop {
@@ -350,20 +350,22 @@ impl Shared {
                     }
                 }
                 if !out.is_empty() {
-                    let (sent, memory) = stream.send_all(std::mem::take(&mut out)).await;
+                    let (sent, memory) = line.send_all(std::mem::take(&mut out)).await;
                     sent.map_err(broken)?;
                     out = memory;
                 }
                 received.clear();
             }
-            if stream
+            if line
                 .receive(&mut received, RECEIVE_AT_MOST)
                 .await
                 .map_err(broken)?
                 == 0
             {
-                let detail = "the server ended the connection without a close frame";
-                return Err(("ended_without_close", detail.to_owned()));
+                let remark = line.link.remark();
+                let detail =
+                    format!("the server ended the connection without a close frame{remark}");
+                return Err(("ended_without_close", detail));
             }
         }
     }

@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use crate::churn::sheet::ChurnSheet;
+use crate::establish::Opened;
 use crate::fanout::sheet::FanoutSheet;
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
@@ -194,6 +195,12 @@ pub struct Tally {
     pub unsolicited: u64,
     /// Pings answered.
     pub pings: u64,
+    /// Pings that we sent.
+    pub pings_sent: u64,
+    /// Pongs that came before the next ping was due.
+    pub pongs: u64,
+    /// Pings whose pong did not.
+    pub pongs_missing: u64,
     /// Payload bytes of received messages.
     pub payload_bytes_received: u64,
 
@@ -246,6 +253,28 @@ impl Tally {
         }
     }
 
+    /// What went wrong so far, by kind: failures (corrupt replies are among them) under their own
+    /// names, messages as `lost`, `unsent`, `duplicate`, `reordered` and `unsolicited`. Kinds
+    /// without any are left out. Made once per second.
+    pub fn troubles(&self) -> BTreeMap<String, u64> {
+        let failures = self.failures.iter();
+        let mut troubles: BTreeMap<String, u64> = failures
+            .map(|(kind, failure)| (kind.clone(), failure.count))
+            .collect();
+        for (kind, count) in [
+            ("lost", self.lost),
+            ("unsent", self.unsent),
+            ("duplicate", self.duplicates),
+            ("reordered", self.reordered),
+            ("unsolicited", self.unsolicited),
+        ] {
+            if count > 0 {
+                *troubles.entry(kind.to_owned()).or_default() += count;
+            }
+        }
+        troubles
+    }
+
     /// Counts what a connection agreed on permessage-deflate.
     pub fn count_deflate(&mut self, agreed: Option<&DeflateParameters>) {
         let text = agreed.map_or_else(
@@ -288,6 +317,9 @@ impl Tally {
             corrupt,
             unsolicited,
             pings,
+            pings_sent,
+            pongs,
+            pongs_missing,
             payload_bytes_received,
             asked,
             open,
@@ -317,6 +349,9 @@ impl Tally {
         self.corrupt += corrupt;
         self.unsolicited += unsolicited;
         self.pings += pings;
+        self.pings_sent += pings_sent;
+        self.pongs += pongs;
+        self.pongs_missing += pongs_missing;
         self.payload_bytes_received += payload_bytes_received;
         self.asked += asked;
         self.open += open;
@@ -350,6 +385,8 @@ pub struct Interval {
     pub response: Latency,
     /// As `Sheet::late`.
     pub late: Latency,
+    /// What went wrong meanwhile; see [`Tally::troubles`].
+    pub troubles: BTreeMap<String, u64>,
 }
 
 /// Everything one thread brings home.
@@ -365,8 +402,16 @@ pub struct Sheet {
     pub late: Latency,
     /// The same as `response_halves` and `late` since the last [`Sheet::pulse`].
     pub interval: Interval,
+    /// [`Tally::troubles`] as of the last [`Sheet::take_interval`].
+    troubles_shown: BTreeMap<String, u64>,
     /// TCP connect.
     pub connect: Latency,
+    /// TLS handshake of `wss://`.
+    pub tls: Latency,
+    /// Versions and cipher suites of TLS, with the number of handshakes that agreed on them.
+    pub tls_agreed: BTreeMap<String, u64>,
+    /// Our pings to their pongs.
+    pub ping: Latency,
     /// Opening handshake: request written to response complete.
     pub upgrade: Latency,
     /// Storm: first message sent to its reply.
@@ -380,6 +425,22 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// Counts the phases of an opening.
+    pub fn count_opening(&mut self, opened: &Opened) {
+        self.connect.record(opened.connect_ns);
+        self.upgrade.record(opened.upgrade_ns);
+        if let Some(tls_ns) = opened.tls_ns {
+            self.tls.record(tls_ns);
+        }
+    }
+
+    /// Counts what TLS agreed on, whenever that was.
+    pub fn count_agreed(&mut self, opened: &Opened) {
+        if let Some(agreed) = opened.line.link.agreed() {
+            *self.tls_agreed.entry(agreed).or_default() += 1;
+        }
+    }
+
     /// Counts the response to a measured message of the first (0) or second (1) half.
     #[inline]
     pub fn record_response(&mut self, half: usize, ns: u64) {
@@ -396,14 +457,32 @@ impl Sheet {
         self.interval.late.record(ns);
     }
 
-    /// What was timed since the last call.
+    /// What was timed, and what went wrong, since the last call.
     pub fn take_interval(&mut self) -> Interval {
-        std::mem::take(&mut self.interval)
+        let mut troubles = self.tally.troubles();
+        for (kind, shown) in std::mem::replace(&mut self.troubles_shown, troubles.clone()) {
+            if let Some(count) = troubles.get_mut(&kind) {
+                *count = count.saturating_sub(shown);
+            }
+        }
+        troubles.retain(|_, count| *count > 0);
+        Interval {
+            troubles,
+            ..std::mem::take(&mut self.interval)
+        }
     }
 
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
+        for (kind, count) in &other.troubles_shown {
+            *self.troubles_shown.entry(kind.clone()).or_default() += count;
+        }
+        self.tls.add(&other.tls);
+        self.ping.add(&other.ping);
+        for (agreed, count) in &other.tls_agreed {
+            *self.tls_agreed.entry(agreed.clone()).or_default() += count;
+        }
         for (mine, theirs) in self.response_halves.iter_mut().zip(&other.response_halves) {
             mine.add(theirs);
         }
@@ -412,6 +491,8 @@ impl Sheet {
         self.connect.add(&other.connect);
         self.upgrade.add(&other.upgrade);
         self.first_message.add(&other.first_message);
+        self.interval.response.add(&other.interval.response);
+        self.interval.late.add(&other.interval.late);
         self.ended_ns = self.ended_ns.max(other.ended_ns);
         match (&mut self.fanout, &other.fanout) {
             (Some(mine), Some(theirs)) => mine.add(theirs),
@@ -436,6 +517,31 @@ impl Sheet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn troubles_are_shown_once_and_survive_adding_up() {
+        let mut sheet = Sheet::default();
+        sheet
+            .tally
+            .fail_many("connect-refused", 2, || "refused".to_owned());
+        sheet.tally.lost = 1;
+        let shown = |interval: Interval| interval.troubles.into_iter().collect::<Vec<_>>();
+        let kind = |kind: &str, count| (kind.to_owned(), count);
+        assert_eq!(
+            shown(sheet.take_interval()),
+            [kind("connect-refused", 2), kind("lost", 1)]
+        );
+        assert!(sheet.take_interval().troubles.is_empty());
+        sheet.tally.lost = 4;
+        sheet.tally.duplicates = 1;
+        let mut whole = Sheet::default();
+        whole.add(&sheet);
+        whole.add(&Sheet::default());
+        assert_eq!(
+            shown(whole.take_interval()),
+            [kind("duplicate", 1), kind("lost", 3)]
+        );
+    }
 
     #[test]
     fn merging_equals_recording_in_one_place() {

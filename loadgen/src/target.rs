@@ -1,4 +1,4 @@
-//! Where the load goes: the `ws://` URL, and the source addresses it comes from.
+//! Where the load goes: the `ws://` or `wss://` URL, and the source addresses it comes from.
 //!
 //! Owns URL and CIDR grammar and the port arithmetic. Opens no socket; resolving a host name is
 //! the only thing here that leaves the process.
@@ -9,37 +9,41 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 /// and 65,536 addresses already carry more connections than a host has memory for.
 pub const SOURCES_MAX: usize = 65_536;
 
-/// A parsed `ws://` URL.
+/// A parsed `ws://` or `wss://` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The URL as it was given.
     pub url: String,
     /// Host name or address, without brackets.
     pub host: String,
-    /// TCP port; 80 when the URL names none.
+    /// TCP port; 80, or 443 with TLS, when the URL names none.
     pub port: u16,
+    /// `wss://`: through TLS.
+    pub is_secured: bool,
     /// Request target of the opening handshake: path and query, `/` when absent.
     pub request_target: String,
 }
 
 impl Target {
-    /// Parses `ws://host[:port][/path][?query]`.
+    /// Parses `ws://host[:port][/path][?query]`, or the same with `wss://`.
     ///
     /// # Errors
-    /// One sentence with cause and cure, also for `wss://`, which this version cannot speak.
+    /// One sentence with cause and cure.
     pub fn parse(url: &str) -> Result<Target, String> {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(format!("'{url}' has no scheme; write ws://host:port/path"));
         };
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws" => {}
-            "wss" => {
-                return Err("wss:// needs TLS, which this version does not speak yet; \
-                            aim at the server's ws:// port"
-                    .into());
+        let is_secured = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
+            "http" => return Err("scheme 'http' is not WebSocket; write ws://…".into()),
+            "https" => return Err("scheme 'https' is not WebSocket; write wss://…".into()),
+            other => {
+                return Err(format!(
+                    "scheme '{other}' is not WebSocket; write ws://… or wss://…"
+                ));
             }
-            other => return Err(format!("scheme '{other}' is not WebSocket; write ws://…")),
-        }
+        };
         if rest.contains('#') {
             return Err("a WebSocket URL has no fragment ('#…'); remove it (RFC 6455 3)".into());
         }
@@ -56,6 +60,7 @@ impl Target {
             );
         }
         let (host, port) = split_authority(authority)?;
+        let port = port.unwrap_or(default_port(is_secured));
         let request_target = match tail {
             "" => "/".to_owned(),
             query if query.starts_with('?') => format!("/{query}"),
@@ -65,21 +70,27 @@ impl Target {
             url: url.to_owned(),
             host: host.to_owned(),
             port,
+            is_secured,
             request_target,
         })
     }
 
     /// The value of the `Host` header field.
     pub fn host_header(&self) -> String {
+        self.host_header_at(self.port)
+    }
+
+    /// The value of the `Host` header field for another port of the same host.
+    pub fn host_header_at(&self, port: u16) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
         } else {
             self.host.clone()
         };
-        if self.port == 80 {
+        if port == default_port(self.is_secured) {
             host
         } else {
-            format!("{host}:{}", self.port)
+            format!("{host}:{port}")
         }
     }
 
@@ -99,7 +110,12 @@ impl Target {
     }
 }
 
-fn split_authority(authority: &str) -> Result<(&str, u16), String> {
+/// RFC 6455 3.
+fn default_port(is_secured: bool) -> u16 {
+    if is_secured { 443 } else { 80 }
+}
+
+fn split_authority(authority: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let Some((host, after)) = rest.split_once(']') else {
             return Err("the IPv6 address in the URL lacks its closing ']'".into());
@@ -121,13 +137,40 @@ fn split_authority(authority: &str) -> Result<(&str, u16), String> {
         return Err("the URL names no host; write ws://127.0.0.1:9001/".into());
     }
     let port = match port {
-        None => 80,
+        None => None,
         Some(text) => match text.parse::<u16>() {
-            Ok(port) if port > 0 => port,
+            Ok(port) if port > 0 => Some(port),
             _ => return Err(format!("'{text}' is not a port between 1 and 65535")),
         },
     };
     Ok((host, port))
+}
+
+/// Reads `9001-9004` or `9001,9003`.
+///
+/// # Errors
+/// One sentence naming the part that cannot be read.
+pub fn parse_ports(text: &str) -> Result<Vec<u16>, String> {
+    let number = |text: &str| match text.trim().parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!(
+            "'{text}' is not a port between 1 and 65535; write 9001-9004 or 9001,9003"
+        )),
+    };
+    let mut ports = Vec::new();
+    for part in text.split(',') {
+        match part.split_once('-') {
+            None => ports.push(number(part)?),
+            Some((first, last)) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return Err(format!("'{part}' runs backwards"));
+                }
+                ports.extend(first..=last);
+            }
+        }
+    }
+    Ok(ports)
 }
 
 /// Expands `127.0.0.0/28,10.0.0.7` into addresses to connect from.
@@ -214,11 +257,38 @@ mod tests {
     }
 
     #[test]
+    fn secured_urls() {
+        let target = Target::parse("wss://example.org/feed").expect("valid");
+        assert!(target.is_secured);
+        assert_eq!(
+            (target.port, target.host_header()),
+            (443, "example.org".into())
+        );
+        let plain_port = Target::parse("WSS://example.org:80/").expect("valid");
+        assert_eq!(plain_port.host_header(), "example.org:80");
+        assert!(
+            !Target::parse("ws://example.org:443/")
+                .expect("valid")
+                .is_secured
+        );
+    }
+
+    #[test]
+    fn further_ports() {
+        assert_eq!(parse_ports("9001-9004"), Ok(vec![9001, 9002, 9003, 9004]));
+        assert_eq!(parse_ports("9001,9003"), Ok(vec![9001, 9003]));
+        for wrong in ["", "0", "9004-9001", "70000", "a-b"] {
+            assert!(parse_ports(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn wrong_urls_name_the_cure() {
         for (url, word) in [
             ("127.0.0.1:9001", "ws://"),
             ("http://a/", "ws://"),
-            ("wss://a/", "TLS"),
+            ("https://a/", "wss://"),
+            ("ftp://a/", "wss://"),
             ("ws://", "no host"),
             ("ws://a:0/", "port"),
             ("ws://a:99999/", "port"),

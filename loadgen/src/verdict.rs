@@ -103,6 +103,8 @@ pub struct Evidence {
     pub corrupt: u64,
     /// Messages nobody asked for.
     pub unsolicited: u64,
+    /// Our pings whose pong did not come in time.
+    pub pongs_missing: u64,
     /// How long the drain waited.
     pub drain_ns: u64,
     /// Asked rate.
@@ -233,6 +235,15 @@ fn connection_rules(evidence: &Evidence, reasons: &mut Reasons) {
                 "{} of {} connections ended before the run did",
                 format_count(dropped),
                 format_count(evidence.upgraded)
+            ),
+        ));
+    }
+    if evidence.pongs_missing > 0 {
+        reasons.push((
+            Verdict::Invalid,
+            format!(
+                "{} of our pings had no pong when the next was due (RFC 6455 5.5.2 demands one)",
+                format_count(evidence.pongs_missing)
             ),
         ));
     }
@@ -462,7 +473,7 @@ fn measurement_rules(evidence: &Evidence, reasons: &mut Reasons) {
 }
 
 /// Clock sources that are read without a system call and tick in nanoseconds.
-const TRUSTED_CLOCKS: [&str; 4] = [
+pub(crate) const TRUSTED_CLOCKS: [&str; 4] = [
     "tsc",
     "kvm-clock",
     "hyperv_clocksource_tsc_page",

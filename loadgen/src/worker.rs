@@ -12,13 +12,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanwire_protocol::{DeflateParameters, Workspace, WorkspaceLimits};
+use fanwire_reactor::establish::Stream;
 use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Cause, Io, Token};
 
 use crate::catchup::{CatchUp, Gate, Turn};
 use crate::client::{Client, Desk, Standing};
 use crate::config::{Config, Mode};
+use crate::establish::Opened;
 use crate::gauges::Gauges;
+use crate::heartbeat::Rounds;
+use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
 use crate::messages::{Messages, Recipe};
 use crate::opening::Opens;
 use crate::outstanding::Stamps;
@@ -47,10 +51,25 @@ pub enum Command {
 pub struct Upgraded {
     /// Its number in the whole run.
     pub number: u32,
+    /// TLS or nothing.
+    pub link: Link,
     /// What was agreed on compression.
     pub deflate: Option<DeflateParameters>,
-    /// Bytes that came with the response head.
+    /// Plain bytes that came with the response head.
     pub first_bytes: Vec<u8>,
+}
+
+impl Upgraded {
+    /// An opened connection as it goes to the data loop: its socket, and what belongs to it.
+    pub fn new(number: u32, opened: Opened) -> (Stream, Upgraded) {
+        let upgraded = Upgraded {
+            number,
+            link: opened.line.link,
+            deflate: opened.deflate,
+            first_bytes: opened.first_bytes,
+        };
+        (opened.line.stream, upgraded)
+    }
 }
 
 /// Messages sent before arrivals get their turn again, when the schedule is behind.
@@ -83,6 +102,7 @@ enum Phase {
 #[derive(Debug)]
 struct Seat {
     client: Client,
+    link: Link,
     /// Place in the order of sending.
     position: u32,
     /// Why it ends has been counted.
@@ -101,6 +121,8 @@ pub struct Worker {
     /// Open loop: the order in which connections take their turn.
     order: Vec<u32>,
     schedule: Option<Schedule>,
+    /// Pings, while there is load.
+    rounds: Option<Rounds>,
     /// What is done with overdue messages.
     gate: Gate,
     /// Nothing is sent before this time, although something may be due.
@@ -114,6 +136,8 @@ pub struct Worker {
     phase: Phase,
     /// Pongs and close frames of the call in progress.
     scratch: Vec<u8>,
+    reading: ReadMemory,
+    writing: WriteMemory,
     gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
     results: Results,
@@ -145,9 +169,12 @@ impl Worker {
             positions: Vec::new(),
             order: Vec::new(),
             schedule: None,
+            rounds: None,
             awaits_start: false,
             phase: Phase::Opening,
             scratch: Vec::new(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
             gauges,
             results,
             awaiting_adoptions: None,
@@ -180,6 +207,9 @@ impl Worker {
             (Mode::Echo, None) => self.awaits_start = true,
             (Mode::Idle | Mode::Storm | Mode::Fanout | Mode::Churn, _) => {}
         }
+        self.rounds = config.ping_interval_ns.and_then(|interval_ns| {
+            Rounds::new(interval_ns, window.start_ns, self.positions.len())
+        });
         self.set_next_alarm(io);
     }
 
@@ -216,16 +246,20 @@ impl Worker {
             seats,
             desk,
             workspace,
+            writing,
             ..
         } = self;
         let Some(seat) = seats.get_mut(token) else {
             desk.sheet.tally.unsent += u64::from(count);
             return;
         };
+        let Seat { client, link, .. } = seat;
         let written = io.send(token, |out| {
-            for _ in 0..count {
-                seat.client.send_message(desk, workspace, stamps, out);
-            }
+            link.write(out, writing, |out| {
+                for _ in 0..count {
+                    client.send_message(desk, workspace, stamps, out);
+                }
+            });
         });
         if written.is_none() {
             desk.sheet.tally.unsent += u64::from(count);
@@ -243,17 +277,19 @@ impl Worker {
             seats,
             desk,
             workspace,
+            writing,
             ..
         } = self;
-        let Some(seat) = seats.get_mut(token) else {
+        let Some(Seat { client, link, .. }) = seats.get_mut(token) else {
             return;
         };
         // Nothing is lost silently: a connection that is gone by now is counted where it ends.
         let _ = io.send(token, |out| {
-            for (number, text) in (0..).zip(&config.message.first_messages) {
-                seat.client
-                    .send_first(desk, workspace, text, number, now_ns, out);
-            }
+            link.write(out, writing, |out| {
+                for (number, text) in (0..).zip(&config.message.first_messages) {
+                    client.send_first(desk, workspace, text, number, now_ns, out);
+                }
+            });
         });
     }
 
@@ -317,6 +353,7 @@ impl Worker {
             self.kick_off(io);
         }
         self.send_due(io);
+        self.send_pings(io, now_ns.min(window.until_ns.saturating_sub(1)));
         let is_exhausted = match &self.schedule {
             // At equal gaps the window ends when the last message is due; elsewhere here.
             Some(schedule) => {
@@ -334,6 +371,29 @@ impl Worker {
         }
     }
 
+    fn send_pings(&mut self, io: &mut Io, now_ns: u64) {
+        let Worker {
+            seats,
+            desk,
+            writing,
+            rounds,
+            positions,
+            ..
+        } = self;
+        let Some(rounds) = rounds else { return };
+        while let Some(place) = rounds.take_due(now_ns) {
+            let token = positions.get(place).copied().flatten();
+            let Some(token) = token else { continue };
+            let Some(Seat { client, link, .. }) = seats.get_mut(token) else {
+                continue;
+            };
+            let sent_ns = io.read_clock_ns();
+            io.send(token, |out| {
+                link.write(out, writing, |out| client.ping(desk, sent_ns, out));
+            });
+        }
+    }
+
     fn set_next_alarm(&mut self, io: &mut Io) {
         let Some(window) = self.desk.window else {
             return;
@@ -347,7 +407,11 @@ impl Worker {
             None if self.config.pace.messages_max.is_some() => self.last_ns + QUIET_NS,
             None => window.until_ns,
         };
-        io.set_alarm(next_ns.min(window.until_ns));
+        let ping_ns = match &self.rounds {
+            Some(rounds) => rounds.wake_ns(io.read_clock_ns()),
+            None => u64::MAX,
+        };
+        io.set_alarm(next_ns.min(ping_ns).min(window.until_ns));
     }
 
     /// Above some rate a thread that sleeps does nothing but fall asleep and wake up: then what is
@@ -364,6 +428,7 @@ impl Worker {
     /// Nothing more is sent; waits for what is outstanding.
     fn drain(&mut self, io: &mut Io) {
         self.phase = Phase::Draining;
+        self.rounds = None;
         if let (Some(mut schedule), Some(window)) = (self.schedule.take(), self.desk.window) {
             let left = schedule.skip_until(window.until_ns);
             let tally = &mut self.desk.sheet.tally;
@@ -381,7 +446,9 @@ impl Worker {
 
     fn finish_when_drained(&mut self, io: &mut Io) {
         let tally = &self.desk.sheet.tally;
-        if self.phase == Phase::Draining && tally.sent <= tally.received + tally.lost {
+        let is_answered = tally.sent <= tally.received + tally.lost
+            && tally.pings_sent <= tally.pongs + tally.pongs_missing;
+        if self.phase == Phase::Draining && is_answered {
             self.account(io);
         }
     }
@@ -389,11 +456,13 @@ impl Worker {
     /// The run is over: counts what is left, hands the sheet in, and begins to close.
     fn account(&mut self, io: &mut Io) {
         self.phase = Phase::Closing;
+        let (now_ns, patience_ns) = (io.read_clock_ns(), self.config.drain_ms * 1_000_000);
         if self.config.pace.messages_max.is_some() {
             self.desk.sheet.ended_ns = Some(self.last_ns);
         }
         for (token, seat) in self.seats.iter_mut() {
             let tally = &mut self.desk.sheet.tally;
+            seat.client.account_ping(now_ns, patience_ns, tally);
             if io.is_open(token) && !seat.is_explained {
                 tally.alive += 1;
                 seat.client.account_open(tally);
@@ -402,10 +471,18 @@ impl Worker {
             }
         }
         self.results.hand_in(std::mem::take(&mut self.desk.sheet));
-        let Worker { seats, desk, .. } = self;
+        let Worker {
+            seats,
+            desk,
+            writing,
+            ..
+        } = self;
         for (token, seat) in seats.iter_mut() {
             seat.is_explained = true;
-            io.send(token, |out| seat.client.close(desk, out));
+            let Seat { client, link, .. } = seat;
+            io.send(token, |out| {
+                link.write(out, writing, |out| client.close(desk, out));
+            });
         }
         io.set_alarm(0);
         io.set_alarm(io.read_clock_ns() + CLOSING_NS);
@@ -432,13 +509,16 @@ impl Worker {
         }
     }
 
-    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+    /// Takes bytes from the socket, or such as were decrypted already.
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let now_ns = io.read_clock_ns();
         let Worker {
             seats,
             desk,
             workspace,
             scratch,
+            reading,
+            writing,
             gauges,
             ..
         } = self;
@@ -446,9 +526,26 @@ impl Worker {
             return;
         };
         scratch.clear();
-        let received = seat.client.receive(desk, workspace, bytes, now_ns, scratch);
+        let heard = if is_plain {
+            Heard::plain(bytes)
+        } else {
+            seat.link.read(bytes, reading)
+        };
+        if !heard.replies.is_empty() {
+            io.send(token, |out| out.extend_from_slice(heard.replies));
+        }
+        let received = seat
+            .client
+            .receive(desk, workspace, heard.plain, now_ns, scratch);
         if !scratch.is_empty() {
-            io.send(token, |out| out.extend_from_slice(scratch));
+            let link = &mut seat.link;
+            io.send(token, |out| {
+                link.write(out, writing, |out| out.extend_from_slice(scratch));
+            });
+        }
+        if received.standing != Standing::Open || heard.state != LinkState::Open {
+            let link = &mut seat.link;
+            io.send(token, |out| link.finish(out));
         }
         match received.standing {
             Standing::Open => {}
@@ -473,6 +570,11 @@ impl Worker {
                 io.terminate(token);
             }
         }
+        if heard.state != LinkState::Open {
+            let state = heard.state;
+            self.end_link(io, token, state);
+            return;
+        }
         let is_closed_loop = self.schedule.is_none() && self.phase == Phase::Running;
         if received.answered > 0 {
             self.last_ns = now_ns;
@@ -491,6 +593,18 @@ impl Worker {
             }
         }
         self.finish_when_drained(io);
+    }
+
+    /// TLS has failed or was ended by the server, which is an end of the connection.
+    fn end_link(&mut self, io: &mut Io, token: Token, state: LinkState) {
+        if let LinkState::Failed(sentence) = state
+            && let Some(seat) = self.seats.get_mut(token)
+            && !std::mem::replace(&mut seat.is_explained, true)
+        {
+            self.gauges.count_failure();
+            self.desk.sheet.tally.fail("tls_failed", || sentence);
+        }
+        io.terminate(token);
     }
 }
 
@@ -534,10 +648,12 @@ impl Application for Worker {
     fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
         let Upgraded {
             number,
+            link,
             deflate,
             mut first_bytes,
         } = adopted;
         let seat = Seat {
+            link,
             client: Client::new(&self.desk, number, deflate),
             position: self.positions.len() as u32,
             is_explained: false,
@@ -549,13 +665,13 @@ impl Application for Worker {
         self.seats.insert(token, seat);
         self.send_first_messages(io, token);
         if !first_bytes.is_empty() {
-            self.handle_received(io, token, &mut first_bytes);
+            self.handle_received(io, token, &mut first_bytes, true);
         }
         self.check_adoptions();
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
-        self.handle_received(io, token, bytes);
+        self.handle_received(io, token, bytes, false);
     }
 
     fn on_alarm(&mut self, io: &mut Io) {
@@ -605,9 +721,10 @@ impl Application for Worker {
         }
         let tally = &mut self.desk.sheet.tally;
         seat.client.account_ended(tally);
+        seat.client.account_ping(u64::MAX, 0, tally);
         if !seat.is_explained {
             self.gauges.count_failure();
-            let (kind, detail) = explain(cause);
+            let (kind, detail) = explain(cause, &seat.link);
             tally.fail(kind, || detail);
         }
         // Nothing is left to measure with: a run without connections ends.
@@ -619,15 +736,18 @@ impl Application for Worker {
 }
 
 /// Name and sentence of a connection's end that no frame announced.
-pub fn explain(cause: Cause) -> (&'static str, String) {
+pub fn explain(cause: Cause, link: &Link) -> (&'static str, String) {
+    let remark = link.remark();
     match cause {
         Cause::Local => (
             "ended_without_close",
-            "the server ended the connection without a close frame (status code 1006)".into(),
+            format!(
+                "the server ended the connection without a close frame (status code 1006){remark}"
+            ),
         ),
         Cause::Error(errno) => (
             "connection_broken",
-            io::Error::from_raw_os_error(errno).to_string(),
+            format!("{}{remark}", io::Error::from_raw_os_error(errno)),
         ),
         Cause::Backlog => (
             "backlog",

@@ -37,7 +37,7 @@ fn help_teaches() {
 #[test]
 fn usage_errors_exit_with_2_and_name_the_cure() {
     for (arguments, word) in [
-        (&["echo", "wss://127.0.0.1:1/"][..], "TLS"),
+        (&["echo", "ws://127.0.0.1:1/", "--insecure"][..], "wss://"),
         (&["echo", "127.0.0.1:9001"], "ws://"),
         (&["echo", "ws://127.0.0.1:1/", "-d", "10 parsecs"], "30s"),
         (

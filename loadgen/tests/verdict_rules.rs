@@ -24,6 +24,7 @@ fn clean() -> Evidence {
         reordered: 0,
         corrupt: 0,
         unsolicited: 0,
+        pongs_missing: 0,
         drain_ns: 2_000_000_000,
         target_per_second: None,
         achieved_per_second: 1_000.0,

@@ -23,6 +23,7 @@ import check_peers
 import check_rust
 import check_scale
 import check_self
+import check_selftest
 from machine import CACHE
 from processes import PROFILE, Programs
 from report import Report
@@ -89,6 +90,11 @@ def all_steps(programs):
     check_hub.add_steps(per_backend)
     per_backend("live-page", "the live page in Chromium", check_live_page.check)
     per_backend("load", "a short run of the load generator", check_scale.check_load)
+    steps.append(StepEntry(
+        "selftest", "the load generator against servers with scripted faults and delays", check_selftest.check_short, programs))
+    steps.append(StepEntry(
+        "selftest-canary", "canaries: the selftest notices servers that do something else", check_selftest.check_canaries, programs))
+    steps.append(StepEntry("doctor", "what the load generator says of this host", check_selftest.check_doctor, programs))
     per_backend("many", "15,000 connections held", check_scale.check_many_connections, is_fast=False)
     per_backend("hub-stalled", "the hub: readers that stall for good", check_hub_load.check_stalled, is_fast=False)
     per_backend(

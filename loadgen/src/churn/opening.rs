@@ -16,11 +16,11 @@ use fanwire_reactor::host::monotonic_ns;
 
 use crate::churn::worker::Churner;
 use crate::config::Config;
-use crate::establish::{Way, open};
+use crate::establish::open;
 use crate::gauges::Gauges;
 use crate::greetings::Greetings;
-use crate::opening::source_of;
 use crate::plan::Schedule;
+use crate::route::Routes;
 use crate::worker::Upgraded;
 
 /// Openings in progress at once per thread in the beginning: few enough for a listen queue of 128
@@ -92,7 +92,7 @@ impl Gate {
 
 /// What the tasks of a thread share.
 struct Doors {
-    config: Arc<Config>,
+    routes: Routes,
     greetings: Greetings,
     gauges: Arc<Gauges>,
     handle: Handle<Churner>,
@@ -125,7 +125,7 @@ pub fn start(
     };
     let tasks = at_once.min(count).max(1);
     let doors = Rc::new(Doors {
-        config: Arc::clone(config),
+        routes: Routes::of(config),
         greetings: Greetings::of(config),
         gauges: Arc::clone(gauges),
         handle: handle.clone(),
@@ -202,25 +202,18 @@ impl Doors {
         let nonce = self
             .handle
             .with(|churner, _| churner.attempt_begins(member, due_ns, begun_ns));
-        let way = Way {
-            address: self.config.address,
-            greeting: &self.greetings.of_connection(self.first + member),
-            timeout_ms: self.config.connect_timeout_ms,
-        };
-        let source = source_of(&self.config, self.first + member);
-        match open(&way, source, nonce).await {
+        let number = self.first + member;
+        let greeting = self.greetings.of_connection(number);
+        let way = self.routes.way(number, &greeting);
+        match open(&way, nonce).await {
             Ok(opened) => {
                 self.opened.set(self.opened.get() + 1);
                 self.gauges.count_opened();
                 self.handle.with(|churner, _| {
-                    churner.attempt_opened(due_ns, opened.connect_ns, opened.upgrade_ns);
+                    churner.attempt_opened(due_ns, &opened);
                 });
-                let upgraded = Upgraded {
-                    number: member,
-                    deflate: opened.deflate,
-                    first_bytes: opened.first_bytes,
-                };
-                self.handle.adopt(opened.stream, upgraded);
+                let (stream, upgraded) = Upgraded::new(member, opened);
+                self.handle.adopt(stream, upgraded);
             }
             Err(failure) => {
                 self.failed.set(self.failed.get() + 1);

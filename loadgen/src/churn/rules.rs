@@ -156,7 +156,12 @@ fn messages(evidence: &ChurnEvidence, reasons: &mut Reasons) {
         (Verdict::Invalid, evidence.duplicates, "replies came twice"),
         (
             Verdict::Invalid,
-            evidence.unsolicited,
+            // Whoever sends nothing has come to hear what the server pushes.
+            if figures.is_hold_only {
+                0
+            } else {
+                evidence.unsolicited
+            },
             "messages arrived that no connection had sent",
         ),
         (

@@ -16,8 +16,10 @@ use crate::churn::options::{Departure, Options};
 use crate::churn::sheet::ChurnSheet;
 use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::establish::OpenFailure;
+use crate::establish::{OpenFailure, Opened};
 use crate::gauges::Gauges;
+use crate::heartbeat::Rounds;
+use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
 use crate::outstanding::Stamps;
 use crate::payload::CONNECTIONS_MAX;
 use crate::plan::{Schedule, Window, permutation, share};
@@ -65,6 +67,7 @@ enum End {
 #[derive(Debug)]
 struct Seat {
     client: Client,
+    link: Link,
     member: u32,
     opened_ns: u64,
     is_served: bool,
@@ -95,6 +98,10 @@ pub struct Churner {
     leaving: u64,
     /// Pongs and close frames of the call in progress.
     scratch: Vec<u8>,
+    reading: ReadMemory,
+    writing: WriteMemory,
+    /// Pings, while there is load.
+    rounds: Option<Rounds>,
     gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
     results: Results,
@@ -133,6 +140,9 @@ impl Churner {
             next_number: (CONNECTIONS_MAX / config.threads.max(1) as u32) * thread as u32,
             leaving: 0,
             scratch: Vec::new(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
+            rounds: None,
             options: *options,
             awaiting_adoptions: None,
             thread,
@@ -184,11 +194,11 @@ impl Churner {
     }
 
     /// An attempt has become a connection, which is on its way here.
-    pub(super) fn attempt_opened(&mut self, due_ns: u64, connect_ns: u64, upgrade_ns: u64) {
+    pub(super) fn attempt_opened(&mut self, due_ns: u64, opened: &Opened) {
+        self.desk.sheet.count_agreed(opened);
         if self.is_measured(due_ns) {
             self.sheet.opened_measured += 1;
-            self.desk.sheet.connect.record(connect_ns);
-            self.desk.sheet.upgrade.record(upgrade_ns);
+            self.desk.sheet.count_opening(opened);
         }
     }
 
@@ -228,6 +238,10 @@ impl Churner {
             let (thread, threads) = (self.thread, self.config.threads);
             self.schedule = Some(Schedule::new(window.start_ns, rate, thread, threads));
         }
+        self.rounds = self
+            .config
+            .ping_interval_ns
+            .and_then(|interval_ns| Rounds::new(interval_ns, window.start_ns, self.order.len()));
         self.carry_on(io);
     }
 
@@ -264,7 +278,8 @@ impl Churner {
             return;
         };
         let message_ns = self.schedule.as_ref().map(Schedule::next_due_ns);
-        let due_ns = [message_ns, self.members.next_due_ns()];
+        let ping_ns = self.rounds.map(|rounds| rounds.wake_ns(io.read_clock_ns()));
+        let due_ns = [message_ns, self.members.next_due_ns(), ping_ns];
         let next_ns = due_ns.into_iter().flatten().min();
         io.set_alarm(next_ns.map_or(window.until_ns, |next_ns| next_ns.min(window.until_ns)));
     }
@@ -275,6 +290,7 @@ impl Churner {
             return;
         };
         self.send_due(io, window);
+        self.send_pings(io, window);
         for _ in 0..STEPS_PER_ALARM {
             let now_ns = io.read_clock_ns().min(window.until_ns.saturating_sub(1));
             match self.members.take_due(now_ns) {
@@ -317,19 +333,49 @@ impl Churner {
         }
     }
 
+    fn send_pings(&mut self, io: &mut Io, window: Window) {
+        let Churner {
+            seats,
+            desk,
+            writing,
+            rounds,
+            members,
+            ..
+        } = self;
+        let Some(rounds) = rounds else { return };
+        let now_ns = io.read_clock_ns().min(window.until_ns.saturating_sub(1));
+        while let Some(place) = rounds.take_due(now_ns) {
+            let token = u32::try_from(place)
+                .ok()
+                .and_then(|member| members.token(member));
+            let Some(token) = token else { continue };
+            let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
+                continue;
+            };
+            let (client, link, sent_ns) = (&mut seat.client, &mut seat.link, io.read_clock_ns());
+            io.send(token, |out| {
+                link.write(out, writing, |out| client.ping(desk, sent_ns, out));
+            });
+        }
+    }
+
     /// False when the connection takes no messages any more.
     fn send(&mut self, io: &mut Io, token: Token, stamps: Stamps) -> bool {
         let Churner {
             seats,
             desk,
             workspace,
+            writing,
             ..
         } = self;
         let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
             return false;
         };
+        let Seat { client, link, .. } = seat;
         io.send(token, |out| {
-            seat.client.send_message(desk, workspace, stamps, out);
+            link.write(out, writing, |out| {
+                client.send_message(desk, workspace, stamps, out);
+            });
         })
         .is_some()
     }
@@ -341,6 +387,7 @@ impl Churner {
             desk,
             members,
             sheet,
+            writing,
             ..
         } = self;
         let Some(token) = members.token(member) else {
@@ -359,7 +406,10 @@ impl Churner {
             Departure::Reset => io.reset(token),
             Departure::Clean => {
                 sheet.closings_begun += 1;
-                io.send(token, |out| seat.client.close(desk, out));
+                let Seat { client, link, .. } = seat;
+                io.send(token, |out| {
+                    link.write(out, writing, |out| client.close(desk, out));
+                });
                 io.set_timer(token, LEAVE_TIMEOUT_MS);
             }
             Departure::Half => {
@@ -376,6 +426,7 @@ impl Churner {
         }
         self.phase = Phase::Draining;
         self.schedule = None;
+        self.rounds = None;
         self.members.end();
         self.gate.shut();
         io.set_alarm(0);
@@ -397,8 +448,10 @@ impl Churner {
     /// The run is over: counts what is left, hands the sheet in, and begins to close.
     fn account(&mut self, io: &mut Io) {
         self.phase = Phase::Closing;
+        let (now_ns, patience_ns) = (io.read_clock_ns(), self.config.drain_ms * 1_000_000);
         for (token, seat) in self.seats.iter_mut() {
             let tally = &mut self.desk.sheet.tally;
+            seat.client.account_ping(now_ns, patience_ns, tally);
             if io.is_open(token) && seat.end == End::Open {
                 self.sheet.alive += 1;
                 tally.alive += 1;
@@ -412,22 +465,33 @@ impl Churner {
         let mut sheet = std::mem::take(&mut self.desk.sheet);
         sheet.churn = Some(Box::new(std::mem::take(&mut self.sheet)));
         self.results.hand_in(sheet);
-        let Churner { seats, desk, .. } = self;
+        let Churner {
+            seats,
+            desk,
+            writing,
+            ..
+        } = self;
         for (token, seat) in seats.iter_mut() {
-            io.send(token, |out| seat.client.close(desk, out));
+            let Seat { client, link, .. } = seat;
+            io.send(token, |out| {
+                link.write(out, writing, |out| client.close(desk, out));
+            });
         }
         io.set_alarm(0);
         io.set_alarm(io.read_clock_ns() + CLOSING_NS);
         self.carry_on(io);
     }
 
-    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+    /// Takes bytes from the socket, or such as were decrypted already.
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let now_ns = io.read_clock_ns();
         let Churner {
             seats,
             desk,
             workspace,
             scratch,
+            reading,
+            writing,
             gauges,
             sheet,
             ..
@@ -436,9 +500,25 @@ impl Churner {
             return;
         };
         scratch.clear();
-        let received = seat.client.receive(desk, workspace, bytes, now_ns, scratch);
+        let heard = if is_plain {
+            Heard::plain(bytes)
+        } else {
+            seat.link.read(bytes, reading)
+        };
+        if !heard.replies.is_empty() {
+            io.send(token, |out| out.extend_from_slice(heard.replies));
+        }
+        let received = seat
+            .client
+            .receive(desk, workspace, heard.plain, now_ns, scratch);
+        let link = &mut seat.link;
         if !scratch.is_empty() {
-            io.send(token, |out| out.extend_from_slice(scratch));
+            io.send(token, |out| {
+                link.write(out, writing, |out| out.extend_from_slice(scratch));
+            });
+        }
+        if received.standing != Standing::Open || heard.state != LinkState::Open {
+            io.send(token, |out| link.finish(out));
         }
         let is_first = received.answered > 0 && !std::mem::replace(&mut seat.is_served, true);
         let (member, opened_ns) = (seat.member, seat.opened_ns);
@@ -478,6 +558,19 @@ impl Churner {
                 io.terminate(token);
             }
         }
+        match heard.state {
+            LinkState::Open => {}
+            // The server ends the stream without a close frame: `ended` explains that.
+            LinkState::Finished => io.terminate(token),
+            LinkState::Failed(sentence) => {
+                if seat.end == End::Open {
+                    seat.end = End::Broken { at_ns: now_ns };
+                    gauges.count_failure();
+                    desk.sheet.tally.fail("tls_failed", || sentence);
+                }
+                io.terminate(token);
+            }
+        }
         if is_first {
             self.served(member, opened_ns, now_ns);
         }
@@ -505,10 +598,17 @@ impl Churner {
         let now_ns = io.read_clock_ns();
         if seat.end == End::Open {
             self.gauges.count_failure();
-            let (kind, detail) = explain(cause);
+            let (kind, detail) = explain(cause, &seat.link);
             self.desk.sheet.tally.fail(kind, || detail);
         }
-        book_end(&mut seat, &mut self.desk.sheet.tally, &mut self.sheet);
+        // A client that leaves does not wait for a pong.
+        let patience_ns = match seat.end {
+            End::Leaving { .. } => u64::MAX,
+            _ => 0,
+        };
+        let tally = &mut self.desk.sheet.tally;
+        seat.client.account_ping(u64::MAX, patience_ns, tally);
+        book_end(&mut seat, tally, &mut self.sheet);
         let is_running = self.phase == Phase::Running;
         match seat.end {
             End::Leaving { .. } => {
@@ -558,6 +658,7 @@ impl Application for Churner {
         }
         let Upgraded {
             number: member,
+            link,
             deflate,
             mut first_bytes,
         } = adopted;
@@ -570,6 +671,7 @@ impl Application for Churner {
         self.next_number = (number + 1) % CONNECTIONS_MAX;
         let seat = Seat {
             client: Client::new(&self.desk, number, deflate),
+            link,
             member,
             opened_ns: now_ns,
             is_served: self.options.is_hold_only,
@@ -588,14 +690,14 @@ impl Application for Churner {
             self.send(io, token, stamps);
         }
         if !first_bytes.is_empty() {
-            self.handle_received(io, token, &mut first_bytes);
+            self.handle_received(io, token, &mut first_bytes, true);
         }
         self.check_adoptions();
         self.carry_on(io);
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
-        self.handle_received(io, token, bytes);
+        self.handle_received(io, token, bytes, false);
     }
 
     fn on_alarm(&mut self, io: &mut Io) {

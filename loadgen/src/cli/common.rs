@@ -7,6 +7,7 @@ use fanwire_protocol::MessageKind;
 use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
+use crate::cli::connect::ConnectArguments;
 use crate::cli::judge::JudgeArguments;
 use crate::cli::output::OutputArguments;
 use crate::cli::tls::TlsArguments;
@@ -21,7 +22,7 @@ use crate::tokens::Tokens;
 /// What every load command takes.
 #[derive(Args, Debug)]
 pub struct CommonArguments {
-    /// Where to: ws://HOST[:PORT][/PATH][?QUERY]
+    /// Where to: ws://HOST[:PORT][/PATH][?QUERY], or wss:// for TLS
     url: String,
     /// Connections to open (storm: how many are being established at once)
     #[arg(short, long, default_value = "50", value_name = "N", value_parser = parse_count)]
@@ -52,7 +53,7 @@ pub struct CommonArguments {
     /// client_max_window_bits=N
     #[arg(long, value_name = "PARAMETERS", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = parse_deflate)]
     deflate: Option<DeflateOffer>,
-    /// Longest time for one TCP connect, and for one opening handshake
+    /// Longest time for one TCP connect, one TLS handshake, and one opening handshake, each
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
     connect_timeout: u64,
     /// Longest wait for outstanding replies at the end
@@ -75,6 +76,8 @@ pub struct CommonArguments {
     /// Origin header field, as a browser would send it
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArguments,
     #[command(flatten)]
     tls: TlsArguments,
     #[command(flatten)]
@@ -105,10 +108,18 @@ impl Backend {
     }
 }
 
+/// CPU numbers.
 #[derive(Clone, Debug)]
-struct CpuList(Vec<usize>);
+pub struct CpuList(
+    /// In the order given.
+    pub Vec<usize>,
+);
 
-fn parse_cpus(text: &str) -> Result<CpuList, String> {
+/// Reads `1`, `2,3` or `4-7`.
+///
+/// # Errors
+/// One sentence with cause and cure.
+pub fn parse_cpus(text: &str) -> Result<CpuList, String> {
     let number = |text: &str| {
         text.trim()
             .parse::<usize>()
@@ -242,7 +253,7 @@ impl CommonArguments {
                 target.host
             ));
         };
-        Ok(Config {
+        let config = Config {
             mode,
             address,
             connections,
@@ -269,7 +280,9 @@ impl CommonArguments {
             subprotocols: self.subprotocol,
             tokens,
             origin: self.origin,
-            tls: self.tls.into_settings()?,
+            tls: self.tls.into_client(&target)?,
+            further_ports: Vec::new(),
+            ping_interval_ns: None,
             judge: self.judge.into_settings()?,
             outputs: self.output.into_settings()?,
             pace: PaceSettings::default(),
@@ -277,6 +290,7 @@ impl CommonArguments {
             fanout: None,
             churn: None,
             target,
-        })
+        };
+        self.connect.apply(config)
     }
 }

@@ -1,7 +1,9 @@
 //! The command line: what a person types, and what is said when it makes no sense.
 
 pub mod common;
+pub mod connect;
 pub mod judge;
+pub mod loads;
 pub mod message;
 pub mod output;
 pub mod pace;
@@ -174,6 +176,45 @@ pub enum Job {
     Selftest(commands::selftest::Arguments),
 }
 
+impl EchoArguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self) -> Result<Config, String> {
+        let has_duration = self.common.has_duration();
+        let config = self.common.into_config(Mode::Echo)?;
+        self.pace.apply(self.message.apply(config)?, has_duration)
+    }
+}
+
+impl IdleArguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self) -> Result<Config, String> {
+        Ok(Config {
+            connect_rate: self.connect_rate,
+            ..self.common.into_config(Mode::Idle)?
+        })
+    }
+}
+
+impl StormArguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self) -> Result<Config, String> {
+        let has_duration = self.common.has_duration();
+        let config = self.common.into_config(Mode::Storm)?;
+        let config = self.message.apply(config)?;
+        self.rhythm
+            .apply_to(config, self.rate, self.warmup, has_duration)
+    }
+}
+
 impl Cli {
     /// Checks what clap cannot: limits, combinations, names that must resolve.
     ///
@@ -182,23 +223,9 @@ impl Cli {
     pub fn into_job(self) -> Result<Job, String> {
         let config = match self.command {
             Command::Conformance(arguments) => return Ok(Job::Conformance(arguments)),
-            Command::Echo(echo) => {
-                let has_duration = echo.common.has_duration();
-                let config = echo.common.into_config(Mode::Echo)?;
-                echo.pace.apply(echo.message.apply(config)?, has_duration)?
-            }
-            Command::Idle(idle) => Config {
-                connect_rate: idle.connect_rate,
-                ..idle.common.into_config(Mode::Idle)?
-            },
-            Command::Storm(storm) => {
-                let has_duration = storm.common.has_duration();
-                let config = storm.common.into_config(Mode::Storm)?;
-                let config = storm.message.apply(config)?;
-                storm
-                    .rhythm
-                    .apply_to(config, storm.rate, storm.warmup, has_duration)?
-            }
+            Command::Echo(echo) => echo.into_config()?,
+            Command::Idle(idle) => idle.into_config()?,
+            Command::Storm(storm) => storm.into_config()?,
             Command::Fanout(fanout) => fanout.into_config()?,
             Command::Churn(arguments) => return Ok(Job::Churn(arguments)),
             Command::Run(arguments) => return Ok(Job::Scenario(arguments)),
@@ -263,7 +290,14 @@ mod tests {
     fn nonsense_is_refused_with_a_cure() {
         for (line, word) in [
             ("echo http://127.0.0.1", "ws://"),
-            ("echo wss://127.0.0.1", "TLS"),
+            ("echo ws://127.0.0.1 --insecure", "wss://"),
+            ("echo ws://127.0.0.1 --sni a", "wss://"),
+            ("echo wss://127.0.0.1 --cert a.pem", "--key"),
+            ("echo wss://127.0.0.1 --tls-ca /nonexistent", "--tls-ca"),
+            ("echo wss://127.0.0.1 --sni a/b", "--sni"),
+            ("echo ws://127.0.0.1 --ports 9-8", "backwards"),
+            ("storm ws://127.0.0.1 --ping-interval 1s", "idle"),
+            ("idle ws://127.0.0.1 --ping-interval 1us", "1ms"),
             ("echo ws://127.0.0.1 -c 0", "--connections"),
             ("echo ws://127.0.0.1 -c 10x", "10k"),
             ("echo ws://127.0.0.1 -d 0", "--duration"),

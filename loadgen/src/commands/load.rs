@@ -3,17 +3,16 @@
 //! The one path from a configuration to an exit code: run, judge, write. Commands that make
 //! several runs use its parts.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::commands::{Failure, repeat, signals};
-use crate::config::{Config, Output};
+use crate::config::Config;
 use crate::judge::live::{AbortWatch, Fired};
 use crate::judge::{self, junit};
 use crate::live;
 use crate::model::Report;
-use crate::report;
+use crate::outputs;
 use crate::run::{self, Hooks};
 
 /// Runs `config`, prints and writes the reports, and returns the exit code.
@@ -52,18 +51,7 @@ pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report
 /// # Errors
 /// What could not be written.
 pub fn write_all(report: &Report, config: &Config) -> Result<(), Failure> {
-    let text = report::terminal::render(report).unwrap_or_default();
-    let json = &config.outputs.json;
-    // With the JSON on standard output, the text must not get in between.
-    let written = if *json == Some(Output::Stdout) {
-        std::io::stderr().write_all(text.as_bytes())
-    } else {
-        std::io::stdout().write_all(text.as_bytes())
-    };
-    written.map_err(|error| Failure::run(format!("cannot write the report: {error}")))?;
-    if let Some(output) = json {
-        report::json::write(report, output).map_err(|error| Failure::run(error.to_string()))?;
-    }
+    outputs::write_all(report, config).map_err(Failure::run)?;
     if let Some(path) = &config.judge.junit {
         let suite = (format!("{} {}", report.mode, report.url), report);
         junit::write(path, &[suite])

@@ -14,7 +14,9 @@ pub mod report;
 pub mod run;
 pub mod selftest;
 pub mod signals;
+pub mod sink;
 pub mod sweep;
+pub mod vary;
 
 /// The report is good, or good enough.
 pub const OK: u8 = 0;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::commands::load::{measure, write_all};
 use crate::commands::{Failure, INTERRUPTED, INVALID, OK, REGRESSION, RUN_ERROR, THRESHOLD_FAILED};
 use crate::config::{Config, Output};
+use crate::outputs::Form;
 
 /// Longest wait for a restarted server to accept connections.
 const RESTART_MAX: Duration = Duration::from_secs(30);
@@ -25,7 +26,8 @@ const RETRY: Duration = Duration::from_millis(50);
 /// What kept one of them from being done.
 pub fn execute(config: &Config, is_interrupted: &Arc<AtomicBool>) -> Result<u8, Failure> {
     let runs = config.judge.runs.max(1);
-    if runs > 1 && config.outputs.json == Some(Output::Stdout) {
+    let takes_stdout = |(_, output): &(Form, Output)| *output == Output::Stdout;
+    if runs > 1 && config.outputs.files.iter().any(takes_stdout) {
         return Err(Failure::usage(
             "--runs writes a file for each run: --json out.json becomes out-1.json, out-2.json, …",
         ));
@@ -64,8 +66,10 @@ pub fn worse(one: u8, other: u8) -> u8 {
 }
 
 fn numbered(mut config: Config, number: u32) -> Config {
-    if let Some(Output::File(path)) = &mut config.outputs.json {
-        *path = numbered_path(path, number);
+    for (_, output) in &mut config.outputs.files {
+        if let Output::File(path) = output {
+            *path = numbered_path(path, number);
+        }
     }
     if let Some(path) = &mut config.judge.junit {
         *path = numbered_path(path, number);

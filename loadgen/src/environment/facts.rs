@@ -33,7 +33,7 @@ impl HostFiles {
     }
 
     /// The text of a file without the white space around it; an empty file is like none.
-    fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+    pub(crate) fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let text = fs::read_to_string(self.root.join(path)).ok()?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())

@@ -11,12 +11,13 @@ use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Handle, Io};
 
 use crate::config::Config;
-use crate::establish::{OpenFailure, Way, open};
+use crate::establish::{OpenFailure, open};
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::opening::Doors;
 use crate::fanout::options::Options;
 use crate::fanout::worker::{FanoutWorker, Phase};
-use crate::opening::{Opens, source_of};
+use crate::opening::Opens;
+use crate::route::Routes;
 use crate::worker::Upgraded;
 
 /// How often it is looked who has to leave, and who is gone and may come back.
@@ -41,7 +42,7 @@ pub fn start(
 ) {
     let Some(churn) = options.churn else { return };
     let doors = Rc::new(Doors::new(config, options, layout));
-    let (config, own) = (Arc::clone(config), handle.clone());
+    let (routes, own) = (Rc::new(Routes::of(config)), handle.clone());
     let mut turn = Turn {
         next_ns: 0,
         interval_ns: (1e9 * config.threads as f64 / churn.per_second) as u64,
@@ -54,7 +55,7 @@ pub fn start(
             let found = own.with(|worker, io| step(worker, io, &mut turn));
             let Some(returning) = found else { return };
             for number in returning {
-                let task = come_back(Arc::clone(&config), Rc::clone(&doors), own.clone(), number);
+                let task = come_back(Rc::clone(&routes), Rc::clone(&doors), own.clone(), number);
                 own.spawn(task);
             }
         }
@@ -109,27 +110,18 @@ fn leave(worker: &mut FanoutWorker, io: &mut Io, turn: &mut Turn) {
 }
 
 async fn come_back(
-    config: Arc<Config>,
+    routes: Rc<Routes>,
     doors: Rc<Doors>,
     handle: Handle<FanoutWorker>,
     number: u32,
 ) {
     let nonce = handle.with(|worker, _| worker.nonce());
     let greeting = doors.greeting(number);
-    let way = Way {
-        address: config.address,
-        greeting: &greeting,
-        timeout_ms: config.connect_timeout_ms,
-    };
-    match open(&way, source_of(&config, number), nonce).await {
+    match open(&routes.way(number, &greeting), nonce).await {
         Ok(opened) => {
-            doors.prepare(number, &opened.stream);
-            let upgraded = Upgraded {
-                number,
-                deflate: opened.deflate,
-                first_bytes: opened.first_bytes,
-            };
-            handle.adopt(opened.stream, upgraded);
+            doors.prepare(number, &opened.line.stream);
+            let (stream, upgraded) = Upgraded::new(number, opened);
+            handle.adopt(stream, upgraded);
         }
         Err(OpenFailure { kind, detail, .. }) => handle.with(|worker, _| {
             worker.gauges.count_failure();

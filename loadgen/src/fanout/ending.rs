@@ -4,7 +4,7 @@ use fanwire_protocol::StatusCode;
 use fanwire_reactor::{Io, Token};
 
 use crate::fanout::layout::Class;
-use crate::fanout::seat::{Role, kind_of_end};
+use crate::fanout::seat::{Role, Seat, kind_of_end};
 use crate::fanout::worker::{FanoutWorker, Phase};
 
 /// How long servers have for the closing handshake at the end; nothing is measured then.
@@ -45,6 +45,11 @@ impl FanoutWorker {
             self.desk.sheet.tally.alive += is_open;
             self.desk.sheet.tally.served += is_open;
         }
+        let (now_ns, patience_ns) = (io.read_clock_ns(), self.config.drain_ms * 1_000_000);
+        for (_, seat) in self.seats.iter_mut() {
+            let tally = &mut self.desk.sheet.tally;
+            seat.heartbeat.account(now_ns, patience_ns, tally);
+        }
         let mut sheet = std::mem::take(&mut self.desk.sheet);
         sheet.fanout = Some(Box::new(std::mem::take(&mut self.desk.fan)));
         self.results.hand_in(sheet);
@@ -56,6 +61,7 @@ impl FanoutWorker {
             desk,
             subscribers,
             seats,
+            writing,
             ..
         } = self;
         for (token, seat) in seats.iter_mut() {
@@ -69,11 +75,14 @@ impl FanoutWorker {
             if reads {
                 let key = Some(desk.masking_key());
                 // Refused only when the close frame is out already.
+                let Seat {
+                    connection, link, ..
+                } = seat;
                 io.send(token, |out| {
-                    let _ = seat
-                        .connection
-                        .sender
-                        .close(Some(StatusCode::NORMAL), "", key, out);
+                    link.write(out, writing, |out| {
+                        let sender = &mut connection.sender;
+                        let _ = sender.close(Some(StatusCode::NORMAL), "", key, out);
+                    });
                 });
             } else {
                 // It does not read, so it would not see the answer.
@@ -112,6 +121,9 @@ impl FanoutWorker {
             };
             let kind = kind_of_end(kind, class);
             self.desk.sheet.tally.fail(&kind, || detail);
+        }
+        if let Some(seat) = self.seats.get_mut(token) {
+            io.send(token, |out| seat.link.finish(out));
         }
         io.finish(token);
         io.set_timer(token, SERVER_CLOSE_MS);

@@ -6,6 +6,7 @@ use fanwire_reactor::Io;
 
 use crate::fanout::layout::Layout;
 use crate::fanout::options::{Dialect, Options};
+use crate::fanout::seat::Seat;
 use crate::fanout::worker::FanoutWorker;
 
 /// Messages published before arrivals get their turn again, when the schedule is behind.
@@ -115,6 +116,7 @@ impl FanoutWorker {
             seats,
             desk,
             workspace,
+            writing,
             ..
         } = self;
         let Some(seat) = seats.get_mut(token) else {
@@ -122,9 +124,14 @@ impl FanoutWorker {
         };
         let key = Some(desk.masking_key());
         let (kind, message) = (desk.message_kind(), desk.message());
-        let sender = &mut seat.connection.sender;
+        let Seat {
+            connection, link, ..
+        } = seat;
         io.send(token, |out| {
-            sender.message(kind, message, key, workspace, out).is_ok()
+            link.write(out, writing, |out| {
+                let sender = &mut connection.sender;
+                sender.message(kind, message, key, workspace, out).is_ok()
+            })
         })
         .unwrap_or(false)
     }

@@ -74,11 +74,14 @@ impl FanoutWorker {
         subscriber.is_away = true;
         self.desk.fan.comings.left += 1;
         let key = Some(self.desk.masking_key());
+        let (connection, link) = (&mut seat.connection, &mut seat.link);
+        let writing = &mut self.writing;
         io.send(token, |out| {
-            let _ = seat
-                .connection
-                .sender
-                .close(Some(StatusCode::NORMAL), "", key, out);
+            link.write(out, writing, |out| {
+                let sender = &mut connection.sender;
+                let _ = sender.close(Some(StatusCode::NORMAL), "", key, out);
+            });
+            link.finish(out);
         });
         io.terminate(token);
         true

@@ -9,6 +9,8 @@ use crate::fanout::dialect::nats;
 use crate::fanout::hear;
 use crate::fanout::layout::Class;
 use crate::fanout::worker::Subscriber;
+use crate::heartbeat::Heartbeat;
+use crate::link::Link;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(super) enum Role {
 
 pub(super) struct Seat {
     pub(super) connection: Connection,
+    pub(super) link: Link,
+    pub(super) heartbeat: Heartbeat,
     pub(super) role: Role,
     /// Why it ends has been counted.
     pub(super) is_explained: bool,
@@ -77,7 +81,11 @@ impl Seat {
                     // Refused only after our close frame, where a pong would be wrong.
                     let _ = sender.pong(payload, Some(desk.masking_key()), scratch);
                 }
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(payload))) => {
+                    let window = desk.window;
+                    self.heartbeat
+                        .pong(payload, now_ns, window, &mut desk.sheet);
+                }
                 Ok(Some(Event::Close(frame))) => {
                     let key = desk.masking_key();
                     let codes = &mut desk.sheet.tally.close_codes;

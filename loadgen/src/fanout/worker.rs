@@ -21,6 +21,8 @@ use crate::fanout::publish::publisher_connections;
 use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
 use crate::fanout::throttle::Throttle;
 use crate::gauges::{FanoutShown, Gauges};
+use crate::heartbeat::{Heartbeat, Rounds};
+use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
 use crate::opening::Opens;
 use crate::plan::{Window, share};
 use crate::series::Results;
@@ -72,8 +74,12 @@ pub struct FanoutWorker {
     /// Stalled readers: when they go on.
     pub(super) stall_until_ns: Option<u64>,
     pub(super) has_stalled: bool,
+    /// Pings, while there is load.
+    rounds: Option<Rounds>,
     adopted: usize,
     scratch: Vec<u8>,
+    reading: ReadMemory,
+    pub(super) writing: WriteMemory,
     answers: hear::Answers,
     pub(super) gauges: Arc<Gauges>,
     pub(super) results: Results,
@@ -121,8 +127,11 @@ impl FanoutWorker {
             phase: Phase::Opening,
             stall_until_ns: None,
             has_stalled: false,
+            rounds: None,
             adopted: 0,
             scratch: Vec::new(),
+            reading: ReadMemory::default(),
+            writing: WriteMemory::default(),
             answers: Vec::new(),
             gauges,
             results,
@@ -166,6 +175,11 @@ impl FanoutWorker {
         self.phase = Phase::Running;
         self.desk.fan.unconfirmed = self.awaited();
         self.desk.begin(window, self.config.rate.unwrap_or(1.0));
+        let places = self.subscribers.len() + self.publishers.len();
+        self.rounds = self
+            .config
+            .ping_interval_ns
+            .and_then(|interval_ns| Rounds::new(interval_ns, window.start_ns, places));
         self.skip_foreign();
         self.set_next_alarm(io);
     }
@@ -178,6 +192,7 @@ impl FanoutWorker {
         self.stall_when_due(io, window, now_ns);
         if self.phase == Phase::Running {
             self.publish_due(io);
+            self.send_pings(io, now_ns.min(window.until_ns.saturating_sub(1)));
             if now_ns >= window.until_ns {
                 self.drain(io);
             }
@@ -192,12 +207,56 @@ impl FanoutWorker {
         let mut next_ns = self.stall_until_ns.unwrap_or(u64::MAX);
         if self.phase == Phase::Running {
             next_ns = next_ns.min(self.next_due_ns()).min(window.until_ns);
+            if let Some(rounds) = &self.rounds {
+                next_ns = next_ns.min(rounds.wake_ns(io.read_clock_ns()));
+            }
             if self.options.stall.is_some() && !self.has_stalled {
                 next_ns = next_ns.min(window.measure_from_ns);
             }
         }
         if next_ns != u64::MAX && matches!(self.phase, Phase::Running | Phase::Draining) {
             io.set_alarm(next_ns);
+        }
+    }
+
+    /// Subscribers first, then publishers. One that does not read on purpose could not see the pong.
+    fn send_pings(&mut self, io: &mut Io, now_ns: u64) {
+        let FanoutWorker {
+            seats,
+            desk,
+            writing,
+            rounds,
+            subscribers,
+            publishers,
+            ..
+        } = self;
+        let Some(rounds) = rounds else { return };
+        while let Some(place) = rounds.take_due(now_ns) {
+            let token = match subscribers.get(place) {
+                Some(one) if matches!(one.books.class, Class::Slow | Class::Stalled) => None,
+                Some(one) => one.token,
+                None => {
+                    let place = place.saturating_sub(subscribers.len());
+                    publishers.get(place).copied().flatten()
+                }
+            };
+            let Some(token) = token else { continue };
+            let Some(seat) = seats.get_mut(token) else {
+                continue;
+            };
+            let (key, sent_ns) = (desk.masking_key(), io.read_clock_ns());
+            let tally = &mut desk.sheet.tally;
+            let Seat {
+                connection,
+                link,
+                heartbeat,
+                ..
+            } = seat;
+            io.send(token, |out| {
+                link.write(out, writing, |out| {
+                    heartbeat.beat(&mut connection.sender, key, sent_ns, tally, out);
+                });
+            });
         }
     }
 
@@ -224,7 +283,8 @@ impl FanoutWorker {
         });
     }
 
-    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
+    /// Takes bytes from the socket, or such as were decrypted already.
+    fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let now_ns = io.read_clock_ns();
         let length = bytes.len();
         let Some(seat) = self.seats.get_mut(token) else {
@@ -232,6 +292,14 @@ impl FanoutWorker {
         };
         if seat.is_explained {
             return;
+        }
+        let heard = if is_plain {
+            Heard::plain(bytes)
+        } else {
+            seat.link.read(bytes, &mut self.reading)
+        };
+        if !heard.replies.is_empty() {
+            io.send(token, |out| out.extend_from_slice(heard.replies));
         }
         let scratch = &mut self.scratch;
         scratch.clear();
@@ -242,15 +310,23 @@ impl FanoutWorker {
             answers: &mut self.answers,
             scratch,
         };
-        let end = seat.receive(ears, bytes, now_ns);
+        let end = seat.receive(ears, heard.plain, now_ns);
         if !self.scratch.is_empty() {
-            let scratch = &self.scratch;
-            io.send(token, |out| out.extend_from_slice(scratch));
+            let (scratch, writing, link) = (&self.scratch, &mut self.writing, &mut seat.link);
+            io.send(token, |out| {
+                link.write(out, writing, |out| out.extend_from_slice(scratch));
+            });
         }
+        let state = heard.state;
         self.send_answers(io, token);
-        match end {
-            Some((kind, detail)) => self.end_connection(io, token, kind, detail),
-            None => self.hold_back(io, token, length, now_ns),
+        match (end, state) {
+            (Some((kind, detail)), _) => self.end_connection(io, token, kind, detail),
+            (None, LinkState::Failed(sentence)) => {
+                self.end_connection(io, token, "tls_failed", sentence);
+            }
+            // The server ends the stream without a close frame: `on_closed` explains that.
+            (None, LinkState::Finished) => io.terminate(token),
+            (None, LinkState::Open) => self.hold_back(io, token, length, now_ns),
         }
     }
 
@@ -260,6 +336,7 @@ impl FanoutWorker {
             desk,
             workspace,
             answers,
+            writing,
             ..
         } = self;
         let Some(seat) = seats.get_mut(token) else {
@@ -268,10 +345,15 @@ impl FanoutWorker {
         };
         for (kind, message) in answers.drain(..) {
             let key = Some(desk.masking_key());
-            let sender = &mut seat.connection.sender;
+            let Seat {
+                connection, link, ..
+            } = seat;
             // Refused only after our close frame; then nothing more is to be said.
             io.send(token, |out| {
-                let _ = sender.message(kind, &message, key, workspace, out);
+                link.write(out, writing, |out| {
+                    let sender = &mut connection.sender;
+                    let _ = sender.message(kind, &message, key, workspace, out);
+                });
             });
         }
     }
@@ -299,6 +381,7 @@ impl Application for FanoutWorker {
     fn on_adopted(&mut self, io: &mut Io, token: Token, adopted: Upgraded) {
         let Upgraded {
             number,
+            link,
             deflate,
             mut first_bytes,
         } = adopted;
@@ -312,6 +395,8 @@ impl Application for FanoutWorker {
             None => Role::Subscriber(number - self.first),
         };
         let seat = Seat {
+            link,
+            heartbeat: Heartbeat::default(),
             connection: Connection::new(Arc::clone(&self.desk.settings), deflate),
             role,
             is_explained: false,
@@ -330,14 +415,14 @@ impl Application for FanoutWorker {
             self.send_answers(io, token);
         }
         if !first_bytes.is_empty() {
-            self.handle_received(io, token, &mut first_bytes);
+            self.handle_received(io, token, &mut first_bytes, true);
         }
         self.adopted += 1;
         self.check_adoptions();
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
-        self.handle_received(io, token, bytes);
+        self.handle_received(io, token, bytes, false);
     }
 
     fn on_alarm(&mut self, io: &mut Io) {
@@ -388,9 +473,13 @@ impl Application for FanoutWorker {
     }
 
     fn on_closed(&mut self, io: &mut Io, token: Token, cause: Cause) {
-        let Some(seat) = self.seats.remove(token) else {
+        let Some(mut seat) = self.seats.remove(token) else {
             return;
         };
+        let tally = &mut self.desk.sheet.tally;
+        // One that leaves on purpose does not wait for its pong.
+        let patience_ns = if seat.is_explained { u64::MAX } else { 0 };
+        seat.heartbeat.account(u64::MAX, patience_ns, tally);
         let class = match seat.role {
             Role::Publisher(place) => {
                 if let Some(publisher) = self.publishers.get_mut(place as usize) {
@@ -412,7 +501,7 @@ impl Application for FanoutWorker {
         }
         if !seat.is_explained {
             self.gauges.count_failure();
-            let (kind, detail) = explain(cause);
+            let (kind, detail) = explain(cause, &seat.link);
             self.desk
                 .sheet
                 .tally

@@ -154,6 +154,17 @@ pub fn percentile_name(quantile: f64) -> String {
 }
 
 impl Unit {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unit::Nanoseconds => "nanoseconds",
+            Unit::PerSecond => "per_second",
+            Unit::Share => "share",
+            Unit::Count => "count",
+            Unit::Bytes => "bytes",
+        }
+    }
+
     /// A value as a person reads it.
     pub fn format(self, value: f64) -> String {
         match self {

@@ -3,11 +3,13 @@
 //! Reads finished reports and, for abort conditions, running loads. Changes no measurement.
 
 pub mod check;
+pub mod headlines;
 pub mod junit;
 pub mod live;
 pub mod measure;
 pub mod metric;
 pub mod threshold;
+pub mod window;
 
 pub use check::check;
 pub use threshold::Threshold;

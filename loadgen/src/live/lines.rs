@@ -76,9 +76,12 @@ impl Lines {
         }
         self.seconds_seen = live.seconds.len();
         if self.phase != Some(live.phase) {
-            self.phase = Some(live.phase);
-            lines.extend(self.flush(live));
-            lines.push(phase_line(live));
+            let before = self.phase.replace(live.phase);
+            // Seconds of the new phase may be here already.
+            if before == Some(LivePhase::Measuring) || !self.collected.last.is_measured {
+                lines.extend(self.flush(live));
+            }
+            lines.extend(phase_line(live));
         }
         if live.phase == LivePhase::Opening && elapsed_s / OPENING_EVERY_S > self.opening_lines {
             self.opening_lines = elapsed_s / OPENING_EVERY_S;
@@ -97,19 +100,24 @@ impl Lines {
     }
 }
 
-fn phase_line(live: &Live<'_>) -> String {
+/// `None` for a warm-up that does not take place.
+fn phase_line(live: &Live<'_>) -> Option<String> {
     let config = live.config;
     let connections = format_count(u64::from(crate::run::all_connections(config)));
-    match live.phase {
+    Some(match live.phase {
         LivePhase::Opening => match config.mode {
             Mode::Storm => format!("opening up to {connections} connections at once"),
             _ => format!("opening {connections} connections"),
         },
         LivePhase::Subscribing => "waiting for subscriptions to be confirmed".to_owned(),
+        LivePhase::WarmUp if config.warmup_ns == 0 => return None,
         LivePhase::WarmUp => format!("warm-up, {}", format_ns(config.warmup_ns)),
-        LivePhase::Measuring => format!("measuring, {}", format_ns(config.duration_ns)),
+        LivePhase::Measuring => match config.pace.messages_max {
+            Some(count) => format!("measuring, {} messages", format_count(count)),
+            None => format!("measuring, {}", format_ns(config.duration_ns)),
+        },
         LivePhase::Draining => "waiting for what is under way".to_owned(),
-    }
+    })
 }
 
 impl Collected {

@@ -1,8 +1,9 @@
 //! A run as OpenMetrics text (version 1.0).
 //!
-//! Owns names, labels and buckets. Labels are words of the program, never anything that a server
-//! sent. Counters start at zero with every run; response times cover the measured window only.
+//! Owns names, labels and buckets. Labels are words of the program: a kind of failure that a server
+//! made up is one of `other`. Counters start at zero with every run; response times cover the measured window only.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::view::target_per_second;
 use crate::config::{Config, Mode};
 use crate::gauges::Reading;
 use crate::series::Second;
@@ -49,6 +51,16 @@ const PHASES: [(LivePhase, &str); 5] = [
     (LivePhase::Measuring, "measuring"),
     (LivePhase::Draining, "draining"),
 ];
+
+/// Longest kind of failure that becomes a label.
+const KIND_BYTES_MAX: usize = 48;
+
+/// Some kinds end in a word of the server's: what does not look like ours is not passed on.
+fn label(kind: &str) -> &str {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_ours = kind.len() <= KIND_BYTES_MAX && kind.bytes().all(is_plain);
+    if is_ours { kind } else { "other" }
+}
 
 /// Response times in buckets.
 #[derive(Debug, Default, PartialEq)]
@@ -98,6 +110,7 @@ pub struct Snapshot {
     reading: Reading,
     last: Option<Arc<Second>>,
     response: Arc<Buckets>,
+    troubles: Arc<BTreeMap<String, u64>>,
     seconds: usize,
 }
 
@@ -114,6 +127,7 @@ impl Snapshot {
             reading: Reading::default(),
             last: None,
             response: Arc::new(Buckets::of(&Latency::default())),
+            troubles: Arc::default(),
             seconds: 0,
         }
     }
@@ -123,10 +137,16 @@ impl Snapshot {
         let mut next = Snapshot {
             phase: live.phase,
             left_ns: live.left_ns,
+            rate: target_per_second(live),
             reading: live.reading,
             ..self.clone()
         };
         if live.seconds.len() != self.seconds {
+            let new = live.seconds.get(self.seconds..).unwrap_or_default();
+            let troubles = Arc::make_mut(&mut next.troubles);
+            for (kind, count) in new.iter().flat_map(|second| &second.troubles) {
+                *troubles.entry(label(kind).to_owned()).or_default() += count;
+            }
             next.seconds = live.seconds.len();
             next.last = live.seconds.last().cloned().map(Arc::new);
             next.response = Arc::new(Buckets::of(live.response));
@@ -157,6 +177,25 @@ impl Sink<'_, '_> {
             .0
             .encode_descriptor(&name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &BTreeMap<String, u64>,
+    ) -> fmt::Result {
+        let name = format!("fanwire_loadgen_{name}");
+        let mut family = self
+            .0
+            .encode_descriptor(&name, help, None, MetricType::Counter)?;
+        for (of, value) in values {
+            let labels = [(label, of.as_str())];
+            let mut metric = family.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, u64, u64>(value, None)?;
+        }
+        Ok(())
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {
@@ -231,7 +270,7 @@ impl Snapshot {
         sink.gauge("left_seconds", "Until the end of the measurement", left)?;
         sink.gauge(
             "rate_target",
-            "Messages (storm: connections) per second that are asked for",
+            "Messages (storm: connections) per second that are asked for now",
             self.rate,
         )
     }
@@ -253,11 +292,10 @@ impl Snapshot {
             "Connections whose opening handshake was completed",
             reading.opened,
         )?;
-        sink.counter(
-            "failures",
-            "Failures of connections of any kind",
-            reading.failed,
-        )?;
+        let help = "Failures of connections, of any kind, as they happen";
+        sink.counter("connections_failed", help, reading.failed)?;
+        let help = "What went wrong with connections and messages, by kind, second by second";
+        sink.counters("troubles", help, "kind", &self.troubles)?;
         let asked = Some(self.connections as f64);
         sink.gauge("connections_asked", "Connections that are asked for", asked)?;
         let open = Some(reading.open as f64);
@@ -322,6 +360,13 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_words() {
+        assert_eq!(label("connect_refused"), "connect_refused");
+        assert_eq!(label("error_\"x\n"), "other");
+        assert_eq!(label(&"a".repeat(KIND_BYTES_MAX + 1)), "other");
+    }
 
     #[test]
     fn every_value_is_in_one_bucket() {

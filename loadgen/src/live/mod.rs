@@ -69,7 +69,7 @@ fn for_people(config: &Config) -> Option<Box<dyn Watch>> {
             Err(_) => terminal::restore(),
         }
     }
-    PlainLines::start()
+    PlainLines::start(config.outputs.label.as_deref())
         .ok()
         .map(|lines| Box::new(lines) as Box<dyn Watch>)
 }
@@ -184,18 +184,21 @@ impl Painter<String> for LinePainter {
 /// The plain lines of a run.
 struct PlainLines {
     began: Instant,
+    /// What every line begins with.
+    label: String,
     lines: Lines,
     display: Display<String>,
 }
 
 impl PlainLines {
-    fn start() -> io::Result<PlainLines> {
+    fn start(label: Option<&str>) -> io::Result<PlainLines> {
         let every = match io::stderr().is_terminal() {
             true => LINE_EVERY.0,
             false => LINE_EVERY.1,
         };
         Ok(PlainLines {
             began: Instant::now(),
+            label: label.map_or_else(String::new, |label| format!("{label}: ")),
             lines: Lines::new(every),
             display: Display::start(LinePainter, LINES_WAITING_MAX)?,
         })
@@ -205,7 +208,7 @@ impl PlainLines {
 impl Watch for PlainLines {
     fn look(&mut self, live: &Live<'_>) -> Flow {
         for line in self.lines.look(live, self.began.elapsed().as_secs()) {
-            self.display.show(format!("{line}\n"));
+            self.display.show(format!("{}{line}\n", self.label));
         }
         Flow::Continue
     }

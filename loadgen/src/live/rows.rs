@@ -81,10 +81,14 @@ pub fn connections(view: &View) -> Row {
                 format!("{} asked for", format_count(asked)),
                 Tone::Plain,
             );
+            if view.asked.mode == Mode::Churn {
+                let opened = format!("{} opened", format_count(reading.opened));
+                push(&mut row, opened, Tone::Plain);
+            }
             // Before the load begins, those that are gone are still to come.
             let is_loaded = !matches!(view.phase, LivePhase::Opening | LivePhase::Subscribing);
             let gone = reading.opened.saturating_sub(reading.open);
-            if is_loaded && gone > 0 {
+            if is_loaded && gone > 0 && view.asked.mode != Mode::Churn {
                 push(&mut row, format!("{} gone", format_count(gone)), Tone::Warn);
             }
         }
@@ -169,15 +173,25 @@ pub fn rate(view: &View) -> Option<Row> {
         format!("{} {unit}", per_second(done)),
         Tone::Strong,
     );
-    if let Some(target) = view.asked.rate {
+    if let Some(target) = view.target_per_second {
         let is_loaded = matches!(view.phase, LivePhase::WarmUp | LivePhase::Measuring);
-        let is_behind = is_loaded && done < 0.98 * target;
+        // In a stage the target has moved on while the rate was taken.
+        let is_behind = is_loaded && !view.asked.has_stages && done < 0.98 * target;
         let tone = if is_behind { Tone::Warn } else { Tone::Plain };
         let mark = if is_behind { ", behind" } else { "" };
         push(
             &mut row,
             format!("{} asked for{mark}", per_second(target)),
             tone,
+        );
+    }
+    if view.asked.mode == Mode::Churn
+        && let Some(opened) = view.opened_per_second
+    {
+        push(
+            &mut row,
+            format!("{} connections opened", per_second(opened)),
+            Tone::Strong,
         );
     }
     if view.asked.mode == Mode::Fanout
@@ -190,6 +204,25 @@ pub fn rate(view: &View) -> Option<Row> {
         );
     }
     Some(row)
+}
+
+/// What went wrong, the most frequent first; `None` when nothing did.
+pub fn troubles(view: &View) -> Option<Row> {
+    let mut kinds: Vec<(&String, u64)> = view
+        .troubles
+        .iter()
+        .map(|(kind, count)| (kind, *count))
+        .collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut row = named("errors");
+    for (kind, count) in kinds {
+        push(
+            &mut row,
+            format!("{} {kind}", format_count(count)),
+            Tone::Bad,
+        );
+    }
+    (row.len() > 1).then_some(row)
 }
 
 /// The generator itself: whether its figures can be believed.
@@ -207,7 +240,7 @@ pub fn generator(view: &View) -> Row {
         };
         push(&mut row, format!("cpu {}{mark}", percent(share)), tone);
     }
-    if view.asked.rate.is_some() && last.is_measured {
+    if view.target_per_second.is_some() && last.is_measured {
         let median = last.response.p50;
         let is_late = last.late_p99_ns > LATE_NS.max(median / 10);
         let (tone, mark) = if is_late {

@@ -95,6 +95,9 @@ pub fn paint(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     if let Some(row) = rows::server(view) {
         line(buffer, take(&mut rest, 1), &row, theme);
     }
+    if let Some(row) = rows::troubles(view) {
+        line(buffer, take(&mut rest, 1), &row, theme);
+    }
     let table = rows::percentiles(view, usize::from(area.width));
     if !table.is_empty() {
         take(&mut rest, gap);
@@ -158,6 +161,9 @@ fn head(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
 fn progress(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     let text = match (view.phase, view.progress()) {
         (LivePhase::WarmUp, Some(_)) => format!("{} s of warm-up", view.phase_elapsed.as_secs()),
+        (LivePhase::Measuring, Some(share)) if view.asked.messages_max.is_some() => {
+            format!("{:.0}% of the messages", share * 100.0)
+        }
         (LivePhase::Measuring, Some(_)) => format!("{} left", seconds_left(view.left_ns)),
         (LivePhase::Opening, Some(share)) => format!("{:.0}%", share * 100.0),
         _ => format!("{} s", view.phase_elapsed.as_secs()),
@@ -212,7 +218,7 @@ fn rate(buffer: &mut Buffer, area: Rect, row: &Row, view: &View, theme: Theme) {
         .skip(view.rates.len() - shown)
         .copied()
         .collect();
-    let target = view.asked.rate.unwrap_or(0.0) as u64;
+    let target = view.target_per_second.unwrap_or(0.0) as u64;
     let highest = rates.iter().copied().max().unwrap_or(0).max(target).max(1);
     Sparkline::default()
         .data(rates)

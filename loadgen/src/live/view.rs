@@ -4,7 +4,7 @@
 //! the last second beside everything measured, a column of the heat strip per second. A view owns
 //! all its parts, so that it can go to the thread that draws. Draws nothing itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub struct View {
     pub left_ns: u64,
     /// The gauges.
     pub reading: Reading,
+    /// Messages (storm: connections) per second that are asked for now; `None` in a closed loop.
+    pub target_per_second: Option<f64>,
     /// Messages handed to sockets per second, lately.
     pub sent_per_second: Option<f64>,
     /// Replies (storm: cycles; fan-out: deliveries) per second, lately.
@@ -52,6 +54,10 @@ pub struct View {
     pub seconds_dropped: usize,
     /// Resident bytes of the server at the first second that knew them.
     pub server_rss_first_bytes: Option<u64>,
+    /// Connections opened per second, lately.
+    pub opened_per_second: Option<f64>,
+    /// What went wrong up to the newest completed second, by kind.
+    pub troubles: Arc<BTreeMap<String, u64>>,
 }
 
 /// What does not change in a run.
@@ -63,8 +69,10 @@ pub struct Asked {
     pub url: String,
     /// Connections asked for; a storm has so many at once.
     pub connections: u64,
-    /// Messages (storm: connections) per second; `None` in a closed loop.
-    pub rate: Option<f64>,
+    /// Messages after which the run ends, with `-n`.
+    pub messages_max: Option<u64>,
+    /// The rate changes in stages.
+    pub has_stages: bool,
     /// Warm-up in nanoseconds.
     pub warmup_ns: u64,
     /// Measured time in nanoseconds.
@@ -77,11 +85,24 @@ impl Asked {
             mode: config.mode,
             url: config.target.url.clone(),
             connections: u64::from(crate::run::all_connections(config)),
-            rate: config.rate,
+            messages_max: config.pace.messages_max,
+            has_stages: !config.pace.stages.is_empty(),
             warmup_ns: config.warmup_ns,
-            duration_ns: config.duration_ns,
+            duration_ns: config.measured_ns(),
         }
     }
+}
+
+/// The rate that is asked for now: stages change it.
+pub fn target_per_second(live: &Live<'_>) -> Option<f64> {
+    let config = live.config;
+    let is_loaded = matches!(live.phase, LivePhase::WarmUp | LivePhase::Measuring);
+    if !is_loaded || config.pace.stages.is_empty() {
+        return config.rate;
+    }
+    let whole_ns = config.warmup_ns + config.measured_ns();
+    let elapsed_ns = whole_ns.saturating_sub(live.left_ns);
+    config.curve().map(|curve| curve.per_second_at(elapsed_ns))
 }
 
 /// Follows a run from look to look.
@@ -100,6 +121,8 @@ pub struct Follower {
     columns: Arc<VecDeque<Arc<Column>>>,
     seconds_dropped: usize,
     server_rss_first_bytes: Option<u64>,
+    opened_per_second: Option<f64>,
+    troubles: Arc<BTreeMap<String, u64>>,
 }
 
 /// What a look brought.
@@ -128,6 +151,8 @@ impl Follower {
             columns: Arc::default(),
             seconds_dropped: 0,
             server_rss_first_bytes: None,
+            opened_per_second: None,
+            troubles: Arc::default(),
         }
     }
 
@@ -170,6 +195,7 @@ impl Follower {
             |now: u64, before: u64| Some(now.saturating_sub(before) as f64 / elapsed.as_secs_f64());
         self.sent_per_second = per_second(reading.sent, before.sent);
         self.received_per_second = per_second(reading.received, before.received);
+        self.opened_per_second = per_second(reading.opened, before.opened);
         self.rate_from = Some((now, reading));
     }
 
@@ -200,6 +226,10 @@ impl Follower {
             columns.push_back(Arc::new(Column::of(&latency)));
         }
         self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
+        let troubles = Arc::make_mut(&mut self.troubles);
+        for (kind, count) in &second.troubles {
+            *troubles.entry(kind.clone()).or_default() += count;
+        }
         self.last = Some(Arc::new(second.clone()));
     }
 
@@ -213,6 +243,7 @@ impl Follower {
             phase_elapsed: now.saturating_duration_since(phase_began),
             left_ns: live.left_ns,
             reading: live.reading,
+            target_per_second: target_per_second(live),
             sent_per_second: self.sent_per_second,
             received_per_second: self.received_per_second,
             last: self.last.clone(),
@@ -221,6 +252,8 @@ impl Follower {
             columns: Arc::clone(&self.columns),
             seconds_dropped: self.seconds_dropped,
             server_rss_first_bytes: self.server_rss_first_bytes,
+            opened_per_second: self.opened_per_second,
+            troubles: Arc::clone(&self.troubles),
         })
     }
 }
@@ -241,6 +274,11 @@ impl View {
     /// How far the phase is, 0 to 1, where that is known.
     pub fn progress(&self) -> Option<f64> {
         let share = |part: f64, whole: f64| (whole > 0.0).then(|| (part / whole).clamp(0.0, 1.0));
+        if self.phase == LivePhase::Measuring
+            && let Some(messages_max) = self.asked.messages_max
+        {
+            return share(self.reading.sent as f64, messages_max as f64);
+        }
         match self.phase {
             LivePhase::Opening => share(
                 self.reading.opened as f64 + self.reading.failed as f64,

@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 
 use crate::churn::figures::Churn;
 use crate::quantity::format_count;
-use crate::report::terminal::row;
 
 /// What the first line says of the rate.
 pub fn rate(churn: &Churn) -> String {
@@ -30,22 +29,6 @@ pub fn head(churn: &Churn, out: &mut String) -> fmt::Result {
             ""
         }
     )
-}
-
-/// Rows of the latency table; the columns are those of the other commands.
-pub fn rows(churn: &Churn, out: &mut String) -> fmt::Result {
-    let shown = [
-        ("recover", &churn.recover_ns),
-        ("recover w/o waiting", &churn.recover_active_ns),
-        ("closing handshake", &churn.close_ns),
-        ("attempts late", &churn.attempt_late_ns),
-    ];
-    for (name, percentiles) in shown {
-        if percentiles.count > 0 {
-            row(out, name, percentiles)?;
-        }
-    }
-    Ok(())
 }
 
 /// The two identities, closings, and what became of the clients.

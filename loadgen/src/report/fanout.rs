@@ -5,7 +5,6 @@ use std::fmt::{self, Write as _};
 use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
-use crate::report::terminal::row;
 
 /// What was published and delivered, before the latencies.
 pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
@@ -40,29 +39,6 @@ pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
 
 fn plural(count: u32, noun: &str) -> String {
     format!("{noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Rows of the latency table; the columns are those of the other commands.
-pub fn rows(fanout: &Fanout, out: &mut String) -> fmt::Result {
-    let message = &fanout.message;
-    if message.last_ns.count > 0 {
-        row(out, "last subscriber", &message.last_ns)?;
-        row(out, "first subscriber", &message.first_ns)?;
-        row(out, "spread (last - first)", &message.spread_ns)?;
-    }
-    for class in &fanout.classes {
-        if class.class != "healthy" && class.delivery_ns.count > 0 {
-            row(
-                out,
-                &format!("delivery, {}", class.class),
-                &class.delivery_ns,
-            )?;
-        }
-    }
-    if fanout.acknowledgement_ns.count > 0 {
-        row(out, "publish acknowledged", &fanout.acknowledgement_ns)?;
-    }
-    Ok(())
 }
 
 /// Reach and ledger.

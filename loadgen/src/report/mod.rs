@@ -1,6 +1,14 @@
-//! Writers. All of them print one [`crate::model::Report`] and compute nothing.
+//! Writers. All of them print one or more of [`crate::model::Report`] and judge nothing.
 
 pub mod churn;
+pub mod csv;
 pub mod fanout;
+pub mod hgrm;
+pub mod hlog;
+pub mod html;
 pub mod json;
+pub mod markdown;
+pub mod rows;
+pub mod steps;
 pub mod terminal;
+pub mod text;

@@ -5,14 +5,24 @@ use std::fmt::{self, Write as _};
 use crate::figures::Percentiles;
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
+use crate::report::rows::latency_rows;
+use crate::report::text::{TimeUnit, one_line};
 use crate::report::{churn, fanout};
 use crate::verdict::Limiter;
 
-/// Renders the whole report, with a final newline.
+/// Renders the whole report, each latency in the unit that suits it, with a final newline.
 ///
 /// # Errors
 /// Never: writing to a `String` does not fail.
 pub fn render(report: &Report) -> Result<String, fmt::Error> {
+    render_in(report, TimeUnit::Auto)
+}
+
+/// Renders the whole report with all latencies of the tables in one unit.
+///
+/// # Errors
+/// Never: writing to a `String` does not fail.
+pub fn render_in(report: &Report, unit: TimeUnit) -> Result<String, fmt::Error> {
     let mut out = String::new();
     head(report, &mut out)?;
     if let Some(figures) = &report.fanout {
@@ -21,7 +31,7 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
     if let Some(figures) = &report.churn {
         churn::head(figures, &mut out)?;
     }
-    latencies(report, &mut out)?;
+    latencies(report, unit, &mut out)?;
     match &report.fanout {
         Some(figures) => fanout::integrity(figures, &mut out)?,
         None => integrity(report, &mut out)?,
@@ -30,20 +40,16 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
         churn::integrity(figures, &mut out)?;
     }
     efficiency(report, &mut out)?;
-    for result in &report.thresholds {
-        let met = if result.is_met { "ok" } else { "NOT MET" };
-        writeln!(
-            out,
-            "threshold  {}   {met} ({})",
-            result.expression, result.text
-        )?;
-    }
+    thresholds(report, &mut out)?;
+    parts(report, unit, &mut out)?;
     for (kind, count) in &report.errors {
         let example = report.error_examples.get(kind).map_or("", String::as_str);
         writeln!(
             out,
-            "error      {kind} × {}: {example}",
-            format_count(*count)
+            "error      {} × {}: {}",
+            one_line(kind),
+            format_count(*count),
+            one_line(example)
         )?;
     }
     for (code, count) in &report.close_codes {
@@ -59,10 +65,10 @@ pub fn render(report: &Report) -> Result<String, fmt::Error> {
         )?;
     }
     for note in &report.notes {
-        writeln!(out, "note       {note}")?;
+        writeln!(out, "note       {}", one_line(note))?;
     }
     for backend in deduplicated(&report.generator.backends) {
-        writeln!(out, "backend    {backend}")?;
+        writeln!(out, "backend    {}", one_line(backend))?;
     }
     Ok(out)
 }
@@ -125,7 +131,7 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         parts.join(" · ")
     )?;
     for reason in &report.verdict_reasons {
-        writeln!(out, "           because {reason}")?;
+        writeln!(out, "           because {}", one_line(reason))?;
     }
     let connections = &report.connections;
     let noun = if matches!(report.mode.as_ref(), "storm" | "churn") {
@@ -152,7 +158,12 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     )
 }
 
-pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fmt::Result {
+/// Width of a column of percentiles.
+fn column(unit: TimeUnit) -> usize {
+    if unit == TimeUnit::Auto { 9 } else { 14 }
+}
+
+fn row(out: &mut String, name: &str, percentiles: &Percentiles, unit: TimeUnit) -> fmt::Result {
     write!(out, "  {name:<22}")?;
     let cells = [
         ("p50", percentiles.p50),
@@ -162,61 +173,36 @@ pub(crate) fn row(out: &mut String, name: &str, percentiles: &Percentiles) -> fm
         ("p9999", percentiles.p9999),
         ("max", percentiles.max),
     ];
+    let width = column(unit) - 1;
     for (label, ns) in cells {
-        let mark = if percentiles.unreliable.iter().any(|name| name == label) {
-            "*"
-        } else {
-            ""
-        };
-        write!(out, "{:>9}", format!("{}{mark}", format_ns(ns)))?;
+        let is_chance = percentiles.unreliable.iter().any(|name| name == label);
+        let mark = if is_chance { "*" } else { "" };
+        // A space in any case: hours do not fit the column.
+        write!(out, " {:>width$}", format!("{}{mark}", unit.write(ns)))?;
     }
     writeln!(out)
 }
 
-fn latencies(report: &Report, out: &mut String) -> fmt::Result {
-    let latency = &report.latency_ns;
+fn latencies(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
     write!(
         out,
         "{:<10} {:<13}",
         report.mode,
-        format!("n={}", format_count(latency.response.count))
+        format!("n={}", format_count(report.latency_ns.response.count))
     )?;
+    let width = column(unit);
     for label in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
-        write!(out, "{label:>9}")?;
+        write!(out, "{label:>width$}")?;
     }
     writeln!(out)?;
-    let mut shown = Vec::new();
-    match (report.mode.as_ref(), report.loop_model.as_ref()) {
-        ("idle", _) => {}
-        // Its only messages are then the first of every connection.
-        ("churn", "none") => {}
-        ("fanout", _) => {
-            shown.push(("delivery (intended)", &latency.response));
-            shown.push(("service  (actual)", &latency.service));
-        }
-        (_, "open") => {
-            shown.push(("response (intended)", &latency.response));
-            shown.push(("service  (actual)", &latency.service));
-        }
-        _ => shown.push(("service  (closed loop)", &latency.service)),
-    }
-    shown.push(("connect", &latency.connect));
-    shown.push(("upgrade", &latency.upgrade));
-    if let Some(first_message) = &latency.first_message {
-        shown.push(("first message", first_message));
-    }
-    if let Some(figures) = &report.fanout {
-        fanout::rows(figures, out)?;
-    }
-    if let Some(figures) = &report.churn {
-        churn::rows(figures, out)?;
-    }
     let mut is_marked = false;
-    for (name, percentiles) in shown {
-        is_marked |= percentiles.count > 0 && !percentiles.unreliable.is_empty();
-        if percentiles.count > 0 {
-            row(out, name, percentiles)?;
-        }
+    // Late sends stand in the head.
+    for shown in latency_rows(report)
+        .iter()
+        .filter(|row| row.histogram != "late")
+    {
+        is_marked |= !shown.percentiles.unreliable.is_empty();
+        row(out, shown.name, shown.percentiles, unit)?;
     }
     if is_marked {
         writeln!(
@@ -227,13 +213,59 @@ fn latencies(report: &Report, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
+fn thresholds(report: &Report, out: &mut String) -> fmt::Result {
+    let widths = report.thresholds.iter();
+    let width = widths
+        .map(|threshold| threshold.expression.chars().count())
+        .max()
+        .unwrap_or(0);
+    for threshold in &report.thresholds {
+        writeln!(
+            out,
+            "threshold  {:<width$}  {}  {}",
+            one_line(&threshold.expression),
+            if threshold.is_met {
+                "ok     "
+            } else {
+                "NOT MET"
+            },
+            one_line(&threshold.text)
+        )?;
+    }
+    Ok(())
+}
+
+/// The loads of a scenario, one line each.
+fn parts(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
+    for part in &report.parts {
+        let response = &part.report.latency_ns.response;
+        let stage = match part.stage.as_str() {
+            "" => String::new(),
+            stage => format!(" ({})", one_line(stage)),
+        };
+        writeln!(
+            out,
+            "part       {:<8} {}{stage}: {} · {}/s · p50 {} · p99 {} · max {}",
+            part.report.verdict.as_str(),
+            one_line(&part.name),
+            part.report.mode,
+            format_count(part.report.messages_per_second.round() as u64),
+            unit.write(response.p50),
+            unit.write(response.p99),
+            unit.write(response.max),
+        )?;
+    }
+    Ok(())
+}
+
 fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     let messages = &report.messages;
     if report.mode == "idle" {
         return writeln!(
             out,
-            "integrity  {} pings answered · unsolicited {}",
+            "integrity  {} pings answered{} · unsolicited {}",
             format_count(report.connections.pings_answered),
+            pings(report),
             format_count(messages.unsolicited)
         );
     }
@@ -241,7 +273,7 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "integrity  lost {} · unanswered {} · dup {} · reordered {} · corrupt {} · unsolicited {} · \
-         sent {} = received + lost + in flight {sum}",
+         sent {} = received + lost + in flight {sum}{}",
         format_count(messages.lost),
         format_count(messages.in_flight),
         format_count(messages.duplicates),
@@ -249,8 +281,27 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
         format_count(messages.corrupt),
         format_count(messages.unsolicited),
         format_count(messages.sent),
+        pings(report),
     )
 }
+
+/// What became of our own pings, if there were any.
+fn pings(report: &Report) -> String {
+    let connections = &report.connections;
+    if connections.pings_sent == 0 {
+        return String::new();
+    }
+    format!(
+        " · {} pings sent, {} pongs, {} missing",
+        format_count(connections.pings_sent),
+        format_count(connections.pongs),
+        format_count(connections.pongs_missing)
+    )
+}
+
+/// Our memory per connection is shown from this many connections on: with fewer, histograms and
+/// buffers that are there once weigh more than all connections.
+const MEMORY_FROM: u64 = 1_000;
 
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
@@ -284,6 +335,16 @@ fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
                 "server RSS did not grow with the connections".to_owned()
             });
         }
+    }
+    if let Some(bytes) = report
+        .generator
+        .anonymous_bytes_per_connection
+        .filter(|_| report.mode == "idle" && report.connections.open >= MEMORY_FROM)
+    {
+        parts.push(format!(
+            "generator {} of memory per connection",
+            format_size(bytes.max(0.0) as u64)
+        ));
     }
     if let Some(ns) = report.generator.cpu_ns_per_message {
         parts.push(format!(

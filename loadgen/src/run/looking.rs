@@ -32,6 +32,11 @@ impl Run {
         while let Ok(pulse) = self.pulses.try_recv() {
             self.series.add(&pulse);
         }
+        self.show(phase, left_ns);
+    }
+
+    /// Lets everybody look.
+    pub(super) fn show(&mut self, phase: LivePhase, left_ns: u64) {
         let reading = self.reading();
         let live = Live {
             config: &self.config,

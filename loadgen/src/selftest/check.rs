@@ -124,6 +124,18 @@ impl Check {
         }
     }
 
+    /// A share that must be as large; it is computed, so nothing is an excuse.
+    pub fn share_at_least(figure: impl Into<String>, least: f64, measured: f64) -> Check {
+        Check {
+            figure: figure.into(),
+            expected: format!(">= {:.1} %", least * 100.0),
+            measured: format!("{:.1} %", measured * 100.0),
+            bound: "least".into(),
+            is_ok: measured >= least,
+            is_timing: false,
+        }
+    }
+
     /// The same figure, but chance and a busy machine are no excuse.
     #[must_use]
     pub fn without_excuse(self) -> Check {
@@ -159,6 +171,7 @@ mod tests {
     fn a_distance_beyond_its_bound_fails() {
         assert!(Check::distance("reach", 0.75, 0.75, 0.0, "exact").is_ok);
         assert!(!Check::distance("reach", 0.75, 0.80, 0.01, "exact").is_ok);
+        assert!(!Check::share_at_least("power", 0.8, 0.79).is_ok);
         assert!(!Check::distance("reach", 0.75, f64::NAN, 0.01, "exact").is_ok);
     }
 }

@@ -102,6 +102,12 @@ pub trait Script: Send + 'static {
     /// A connection was upgraded; `target` is its request target.
     fn on_open(&mut self, _connection: u32, _target: &str) {}
 
+    /// Every message is answered with itself at once: then nobody asks further, and the server is
+    /// as quick as one can be.
+    fn is_parrot(&self) -> bool {
+        false
+    }
+
     /// A message arrived.
     fn on_message(&mut self, heard: &Heard<'_>, stage: &mut Stage);
 }

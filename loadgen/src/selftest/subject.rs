@@ -217,11 +217,19 @@ impl Outcome {
             .pointer(&format!("/histograms/{name}"))
             .and_then(Value::as_str)
             .ok_or_else(|| format!("`{}` reported no histogram {name}", self.command_line))?;
-        let bytes = STANDARD
-            .decode(text)
-            .map_err(|error| format!("histogram {name} is not base64: {error}"))?;
-        Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| format!("histogram {name} cannot be decoded: {error:?}"))
+        decode(name, text)
     }
+}
+
+/// Decodes a histogram as any reader of the format would.
+///
+/// # Errors
+/// When it is not one.
+pub fn decode(name: &str, text: &str) -> Result<Histogram<u64>, String> {
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|error| format!("histogram {name} is not base64: {error}"))?;
+    Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|error| format!("histogram {name} cannot be decoded: {error:?}"))
 }

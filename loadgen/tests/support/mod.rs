@@ -7,6 +7,9 @@
 
 pub mod hub;
 pub mod json_hub;
+pub mod page;
+pub mod reports;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -85,7 +88,13 @@ pub struct Outcome {
 
 /// Starts the binary with `--json -`.
 pub fn start(arguments: &[&str]) -> Running {
+    start_with(arguments, &[])
+}
+
+/// The same with variables of the environment.
+pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Running {
     let child = Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
+        .envs(variables.iter().copied())
         .args(arguments)
         .args(["--json", "-"])
         .stdin(Stdio::null())

@@ -4,7 +4,8 @@ use super::{Case, Context, Findings};
 use crate::selftest::check::Check;
 use crate::selftest::scripts::arrivals::Clerk;
 use crate::selftest::server::Entrance;
-use crate::selftest::theory::ks_distance;
+use crate::selftest::theory::Delay;
+use crate::statistics::kolmogorov::one_sample;
 
 /// One after the other.
 pub const CONSTANT: Case = Case {
@@ -12,6 +13,14 @@ pub const CONSTANT: Case = Case {
     title: "a constant rate: arrivals lie evenly over the run, and gaps are all alike",
     is_in_short: true,
     body: constant,
+};
+
+/// Like many users who do not know of each other.
+pub const POISSON: Case = Case {
+    name: "arrival-poisson",
+    title: "independent arrivals: gaps are exponentially distributed, and do not follow a plan",
+    is_in_short: true,
+    body: poisson,
 };
 
 fn play(context: &Context, options: &str) -> Result<(Vec<u64>, Vec<Check>), String> {
@@ -52,17 +61,17 @@ fn constant(context: &Context) -> Findings {
     checks.push(Check::exact("arrivals", count, arrivals_ns.len() as u64));
     let first_ns = arrivals_ns.first().copied().unwrap_or(0);
     let span_ns = seconds as f64 * 1e9;
-    let mut places: Vec<f64> = arrivals_ns
+    let places: Vec<f64> = arrivals_ns
         .iter()
         .map(|at_ns| (at_ns.saturating_sub(first_ns)) as f64 / span_ns)
         .collect();
-    let distance = ks_distance(&mut places, |share| share.clamp(0.0, 1.0));
+    let line = one_sample(&places, |share| share.clamp(0.0, 1.0)).ok_or("nothing arrived")?;
     // A regular grid of n points is 1/n away from a straight line.
     let bound = 1.5 / count as f64;
     checks.push(Check::distance(
         "arrivals against a straight line (KS)",
         0.0,
-        distance,
+        line.distance,
         bound,
         "1.5 / n",
     ));
@@ -77,5 +86,48 @@ fn constant(context: &Context) -> Findings {
             GAP_SHARE_MAX,
         ));
     }
+    Ok(checks)
+}
+
+/// Gaps that are this improbable under the right distribution are not of it. The seed is fixed, so
+/// a run that passes does not fail by chance another time.
+const POISSON_P_MIN: f64 = 0.001;
+
+fn poisson(context: &Context) -> Findings {
+    let rate = context.form.pick(100, 200, 500);
+    let seconds = context.form.pick(5, 10, 30);
+    let arrival = if context.is_canary {
+        "const"
+    } else {
+        "poisson"
+    };
+    let line = format!("-c 5 -R {rate} -d {seconds}s --arrival {arrival}");
+    let (arrivals_ns, mut checks) = play(context, &line)?;
+    let mean_ns = 1e9 / rate as f64;
+    let gaps = gaps(&arrivals_ns);
+    let delay = Delay::Exponential { mean_ns };
+    let found = one_sample(&gaps, |gap_ns| delay.share_within(gap_ns)).ok_or("nothing arrived")?;
+    checks.push(Check {
+        is_ok: found.p >= POISSON_P_MIN,
+        bound: format!("p {:.3} >= {POISSON_P_MIN}", found.p),
+        ..Check::distance(
+            "gaps against exponential (KS)",
+            0.0,
+            found.distance,
+            1.0,
+            "",
+        )
+    });
+    // The number of arrivals varies by its square root.
+    let count = (rate * seconds) as f64;
+    let bound = 4.0 * count.sqrt() / count;
+    let measured = arrivals_ns.len() as f64 / count;
+    checks.push(Check::distance(
+        "arrivals, as a share of rate x time",
+        1.0,
+        measured,
+        bound,
+        "4 sigma",
+    ));
     Ok(checks)
 }

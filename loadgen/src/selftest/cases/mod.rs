@@ -6,6 +6,8 @@ mod connections;
 mod fanout;
 mod integrity;
 mod latency;
+mod mathematics;
+mod merge;
 mod saturation;
 mod stall;
 
@@ -93,9 +95,13 @@ pub const ALL: &[Case] = &[
     stall::CLOSED_LOOP,
     stall::GENERATOR,
     arrival::CONSTANT,
+    arrival::POISSON,
     saturation::UNREACHABLE,
     saturation::THROTTLED,
     saturation::CROWDED,
+    merge::MERGE,
+    mathematics::COMPARE,
+    mathematics::SEARCH,
 ];
 
 impl Context {

@@ -4,3 +4,4 @@ pub mod arrivals;
 pub mod delays;
 pub mod faults;
 pub mod hub;
+pub mod parrot;

@@ -90,10 +90,22 @@ impl<S: Script> Stagehand<S> {
             return;
         };
         let Connection { receiver, sender } = &mut seat.connection;
+        let is_parrot = script.is_parrot();
         let mut input = Input::new(bytes);
         loop {
             match receiver.next_event(&mut input, workspace) {
                 Ok(None) => return,
+                Ok(Some(Event::Message(message))) if is_parrot => {
+                    seen.heard += 1;
+                    let (kind, payload) = (message.kind, message.payload);
+                    // The workspace is only for compressing, which was not agreed on, and it is
+                    // lent to the message.
+                    io.send(token, |out| {
+                        sender
+                            .fragment(kind, payload, true, true, None, out)
+                            .is_ok()
+                    });
+                }
                 Ok(Some(Event::Message(message))) => {
                     let heard = Heard {
                         at_ns,

@@ -1,0 +1,151 @@
+//! What the server and the generator used: CPU, memory, and the work done with it.
+
+use super::block::{Block, Plot};
+use super::over_time::{Lines, OverTime};
+use crate::model::Report;
+use crate::quantity::format_count;
+use crate::report::steps::{Step, steps};
+use crate::report::text::{amount, latency, percent, size};
+use crate::svg::{Scale, Unit};
+
+const STEPS_MAX: usize = 240;
+
+/// Figures and plots.
+///
+/// # Errors
+/// A sentence about a histogram that cannot be read.
+pub fn blocks(report: &Report) -> Result<Vec<Block>, String> {
+    let mut blocks = vec![Block::Facts(facts(report))];
+    let steps = steps(&report.series, STEPS_MAX)?;
+    if steps.len() >= 2 {
+        blocks.extend(cpu(&steps).map(Block::Plot));
+        blocks.extend(memory(&steps).map(Block::Plot));
+    }
+    Ok(blocks)
+}
+
+fn facts(report: &Report) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut push = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            facts.push((name.to_owned(), value));
+        }
+    };
+    let (one, many) = match report.mode.as_ref() {
+        "storm" | "churn" => ("connection", "connections"),
+        "fanout" => ("delivery", "deliveries"),
+        _ => ("message", "messages"),
+    };
+    let share = |share: Option<f64>| share.map(|share| percent(share).joined());
+    let bytes = |bytes: Option<u64>| bytes.map(|bytes| size(bytes as f64).joined());
+    if let Some(server) = &report.server {
+        push("server process", Some(server.pid.to_string()));
+        push("server, busiest thread", share(server.busy_share));
+        push("it waited for a CPU", share(server.wait_share));
+        push(
+            "server, all threads",
+            server
+                .cpus_used
+                .map(|cpus| format!("{} CPUs", amount(cpus, "").number)),
+        );
+        push(
+            &format!("server CPU per {one}"),
+            server.cpu_ns_per_message.map(|ns| latency(ns).joined()),
+        );
+        push(
+            &format!("{many} per server CPU-second"),
+            server
+                .messages_per_cpu_second
+                .map(|rate| amount(rate, "").joined()),
+        );
+        push("server memory before", bytes(server.rss_before_bytes));
+        push("server memory, all open", bytes(server.rss_open_bytes));
+        push(
+            "resident per connection",
+            server
+                .rss_bytes_per_connection
+                .map(|value| size(value).joined()),
+        );
+        push(
+            "anonymous per connection",
+            server
+                .anonymous_bytes_per_connection
+                .map(|value| size(value).joined()),
+        );
+    }
+    let generator = &report.generator;
+    push("generator, busiest thread", share(generator.cpu_share));
+    push("it waited for a CPU", share(generator.wait_share));
+    if generator.thread_cpu_shares.len() > 1 {
+        let shares = generator.thread_cpu_shares.iter();
+        let shares: Vec<String> = shares.map(|share| percent(*share).joined()).collect();
+        push("generator threads", Some(shares.join(" · ")));
+    }
+    push(
+        &format!("generator CPU per {one}"),
+        generator.cpu_ns_per_message.map(|ns| latency(ns).joined()),
+    );
+    let late = &generator.late_ns;
+    push(
+        "late sends",
+        (late.count > 0).then(|| {
+            format!(
+                "median {}, 99 % {}, largest {} of {}",
+                latency(late.p50 as f64).joined(),
+                latency(late.p99 as f64).joined(),
+                latency(late.max as f64).joined(),
+                format_count(late.count)
+            )
+        }),
+    );
+    facts
+}
+
+fn cpu(steps: &[Step]) -> Option<Plot> {
+    let busy = |step: &Step| step.server_busy_share.unwrap_or(f64::NAN);
+    let used = |step: &Step| step.server_cpus_used.unwrap_or(f64::NAN);
+    let generator = |step: &Step| step.generator_cpu_share.unwrap_or(f64::NAN);
+    let has_server = steps.iter().any(|step| step.server_busy_share.is_some());
+    let has_generator = steps.iter().any(|step| step.generator_cpu_share.is_some());
+    let mut lines: Lines<'_> = Vec::new();
+    if has_server {
+        lines.push(("server, busiest thread", &busy));
+    }
+    if has_generator {
+        lines.push(("generator, busiest thread", &generator));
+    }
+    // One thread uses what all of them use: a second line would lie on the first.
+    let differs = |step: &Step| (used(step) - busy(step)).abs() > 0.02;
+    if has_server && steps.iter().any(differs) {
+        lines.push(("server, all threads", &used));
+    }
+    let plot = OverTime {
+        steps,
+        caption: "CPU",
+        label: "of one CPU",
+        scale: Scale::Linear,
+        unit: Unit::Share,
+        lines,
+        rule: Some((1.0, "one CPU".to_owned())),
+    };
+    (has_server || has_generator).then(|| plot.plot(&|share| percent(share).joined()))
+}
+
+fn memory(steps: &[Step]) -> Option<Plot> {
+    let resident = |step: &Step| step.server_rss_bytes.map_or(f64::NAN, |bytes| bytes as f64);
+    steps
+        .iter()
+        .any(|step| step.server_rss_bytes.is_some())
+        .then(|| {
+            OverTime {
+                steps,
+                caption: "Resident memory of the server",
+                label: "resident",
+                scale: Scale::Linear,
+                unit: Unit::Bytes,
+                lines: vec![("server", &resident)],
+                rule: None,
+            }
+            .plot(&|bytes| size(bytes).joined())
+        })
+}

@@ -1,0 +1,146 @@
+//! Running a plan: stage after stage, the loads of a stage together, each on threads of its own.
+//!
+//! Owns waiting for the start of a load, ending all of them at once, and putting their reports
+//! together. What a load does, and how it is judged, is the business of the one path that all
+//! commands take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::commands::{Failure, INTERRUPTED, RUN_ERROR, load};
+use crate::merge::combine;
+use crate::model::{Part, Report};
+use crate::scenario::plan::{Plan, PlannedLoad, Stage};
+
+/// How often a load that waits for its start looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Says in a line what happens.
+pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// Runs all loads and returns the reports of those that began. Ends early, with partial reports,
+/// when `is_interrupted` is set.
+///
+/// # Errors
+/// What kept a load from starting, with its name; the other loads are ended then.
+pub fn play(
+    plan: &Plan,
+    is_interrupted: &Arc<AtomicBool>,
+    say: Say<'_>,
+) -> Result<Vec<Part>, Failure> {
+    let mut parts = Vec::new();
+    for stage in &plan.stages {
+        if is_interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        if !stage.name.is_empty() {
+            say(&format!("stage {} begins", stage.name));
+        }
+        parts.extend(play_stage(stage, is_interrupted, say)?);
+    }
+    Ok(parts)
+}
+
+fn play_stage(
+    stage: &Stage,
+    is_interrupted: &Arc<AtomicBool>,
+    say: Say<'_>,
+) -> Result<Vec<Part>, Failure> {
+    let begun = Instant::now();
+    let reports: Vec<Result<Option<Report>, Failure>> = std::thread::scope(|scope| {
+        let running: Vec<_> = stage
+            .loads
+            .iter()
+            .map(|load| scope.spawn(move || play_load(load, begun, is_interrupted, say)))
+            .collect();
+        let joined = running.into_iter().map(|thread| thread.join());
+        joined
+            .map(|ended| {
+                let died = || Failure::run("a thread of a load ended early; please report this");
+                ended.unwrap_or_else(|_| Err(died()))
+            })
+            .collect()
+    });
+    let mut parts = Vec::new();
+    for (load, report) in stage.loads.iter().zip(reports) {
+        let report = report.map_err(|failure| Failure {
+            message: format!("load '{}': {}", load.name, failure.message),
+            code: failure.code,
+        })?;
+        parts.extend(report.map(|report| Part {
+            name: load.name.clone(),
+            stage: stage.name.clone(),
+            report,
+        }));
+    }
+    Ok(parts)
+}
+
+/// `None` when the scenario ended before the load began.
+fn play_load(
+    planned: &PlannedLoad,
+    begun: Instant,
+    is_interrupted: &Arc<AtomicBool>,
+    say: Say<'_>,
+) -> Result<Option<Report>, Failure> {
+    let start = Duration::from_nanos(planned.start_ns);
+    while let Some(left) = start
+        .checked_sub(begun.elapsed())
+        .filter(|left| !left.is_zero())
+    {
+        if is_interrupted.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+    say(&format!("load {} begins", planned.name));
+    let report = load::measure(planned.config.clone(), Arc::clone(is_interrupted));
+    match &report {
+        Ok(report) => say(&format!(
+            "load {} has ended: {}",
+            planned.name,
+            report.verdict.as_str()
+        )),
+        // Without one of its loads a scenario is another scenario.
+        Err(_) => is_interrupted.store(true, Ordering::Relaxed),
+    }
+    report.map(Some)
+}
+
+/// One report of all loads, which are its parts.
+///
+/// # Errors
+/// When no load began, or when reports cannot be put together.
+pub fn combined(plan: &Plan, parts: Vec<Part>) -> Result<Report, Failure> {
+    if parts.is_empty() {
+        return Err(Failure {
+            message: "interrupted before a load began".into(),
+            code: INTERRUPTED,
+        });
+    }
+    let reports: Vec<Report> = parts.iter().map(|part| part.report.clone()).collect();
+    let mut whole = combine(&reports).map_err(Failure::run)?;
+    whole.verdict_reasons = parts
+        .iter()
+        .flat_map(|part| {
+            let reasons = part.report.verdict_reasons.iter();
+            reasons.map(|reason| format!("{}: {reason}", part.name))
+        })
+        .collect();
+    let skipped = plan.loads().count() - parts.len();
+    if skipped > 0 {
+        whole
+            .notes
+            .push(format!("{skipped} loads did not begin before the end"));
+    }
+    whole.notes.extend(plan.notes.iter().cloned());
+    let is_unfit = parts.iter().any(|part| part.report.exit_code == RUN_ERROR);
+    if let Some(needs) = plan.needs.as_ref().filter(|_| is_unfit) {
+        whole
+            .notes
+            .push(format!("the scenario {} needs {needs}", plan.name));
+    }
+    whole.parts = parts;
+    Ok(whole)
+}
