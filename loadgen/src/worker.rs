@@ -271,7 +271,6 @@ impl Worker {
         if self.config.message.first_messages.is_empty() {
             return;
         }
-        let config = Arc::clone(&self.config);
         let now_ns = io.read_clock_ns();
         let Worker {
             seats,
@@ -286,9 +285,7 @@ impl Worker {
         // Nothing is lost silently: a connection that is gone by now is counted where it ends.
         let _ = io.send(token, |out| {
             link.write(out, writing, |out| {
-                for (number, text) in (0..).zip(&config.message.first_messages) {
-                    client.send_first(desk, workspace, text, number, now_ns, out);
-                }
+                client.greet(desk, workspace, now_ns, out)
             });
         });
     }
@@ -355,10 +352,7 @@ impl Worker {
         self.send_due(io);
         self.send_pings(io, now_ns.min(window.until_ns.saturating_sub(1)));
         let is_exhausted = match &self.schedule {
-            // At equal gaps the window ends when the last message is due; elsewhere here.
-            Some(schedule) => {
-                schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
-            }
+            Some(schedule) => self.is_sent_out(schedule),
             None => self.messages_left == 0 && !self.awaits_start,
         };
         let is_quiet = self.config.pace.messages_max.is_some()
@@ -369,6 +363,12 @@ impl Worker {
         } else {
             self.set_next_alarm(io);
         }
+    }
+
+    /// Whether a limited number of messages is sent and this thread's part of the run over. At equal
+    /// gaps the window itself ends when the last message is due.
+    fn is_sent_out(&self, schedule: &Schedule) -> bool {
+        schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
     }
 
     fn send_pings(&mut self, io: &mut Io, now_ns: u64) {
@@ -399,6 +399,8 @@ impl Worker {
             return;
         };
         let next_ns = match &self.schedule {
+            // A thread may have no message at all to send.
+            Some(schedule) if self.is_sent_out(schedule) => window.start_ns,
             Some(schedule) => {
                 let due_ns = schedule.next_due_ns().max(self.resume_ns);
                 due_ns.max(self.earliest_wake_ns(io, schedule))
@@ -622,6 +624,7 @@ pub fn desk_of(config: &Config, thread: usize) -> Desk {
     let messages = Messages::new(Recipe::of(config), !seed, unix_offset_ns);
     let message = &config.message;
     let mut desk = Desk::new(messages, message.masking, config.is_open_loop(), seed);
+    desk.first_messages = message.first_messages.as_slice().into();
     desk.fragment_size_bytes = message.fragment_size_bytes;
     desk
 }
