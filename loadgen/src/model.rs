@@ -574,6 +574,13 @@ fn generator(measured: &Measured, done: u64) -> Generator {
 
 fn settings(config: &Config) -> Settings {
     Settings {
+        further_ports: config.further_ports.clone(),
+        ping_interval_ms: config.ping_interval_ns.map(|ns| ns as f64 / 1e6),
+        tls_server_name: config
+            .tls
+            .as_ref()
+            .map(|client| client.server_name().to_owned()),
+        tls_is_verified: config.tls.as_ref().map(|client| !client.is_insecure()),
         connections: config.connections,
         threads: config.threads,
         message_size_bytes: config.message_size,
