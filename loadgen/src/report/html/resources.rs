@@ -85,12 +85,18 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         &format!("generator CPU per {one}"),
         generator.cpu_ns_per_message.map(|ns| latency(ns).joined()),
     );
+    push(
+        "generator memory per connection",
+        generator
+            .rss_bytes_per_connection
+            .map(|value| size(value).joined()),
+    );
     let late = &generator.late_ns;
     push(
         "late sends",
         (late.count > 0).then(|| {
             format!(
-                "median {}, 99 % {}, largest {} of {}",
+                "median {}, 99% {}, largest {} of {}",
                 latency(late.p50 as f64).joined(),
                 latency(late.p99 as f64).joined(),
                 latency(late.max as f64).joined(),
@@ -126,7 +132,8 @@ fn cpu(steps: &[Step]) -> Option<Plot> {
         scale: Scale::Linear,
         unit: Unit::Share,
         lines,
-        rule: Some((1.0, "one CPU".to_owned())),
+        dashed: "server, all threads",
+        rule: None,
     };
     (has_server || has_generator).then(|| plot.plot(&|share| percent(share).joined()))
 }
@@ -144,6 +151,7 @@ fn memory(steps: &[Step]) -> Option<Plot> {
                 scale: Scale::Linear,
                 unit: Unit::Bytes,
                 lines: vec![("server", &resident)],
+                dashed: "",
                 rule: None,
             }
             .plot(&|bytes| size(bytes).joined())
