@@ -34,7 +34,7 @@ fn execute(job: Job) -> Result<u8, Failure> {
             .map(|()| commands::OK)
             .map_err(Failure::run),
         Job::Churn(arguments) => commands::churn::execute(*arguments),
-        Job::Scenario(arguments) => commands::run::execute(arguments),
+        Job::Scenario(arguments) => commands::run::execute(*arguments),
         Job::Find(arguments) => commands::find::execute(arguments),
         Job::Sweep(arguments) => commands::sweep::execute(arguments),
         Job::Compare(arguments) => commands::compare::execute(arguments),

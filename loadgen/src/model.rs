@@ -78,7 +78,7 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The command.
     pub mode: Word,
-    /// `open`, `closed` or `none`.
+    /// `open`, `closed`, `server` (the server paces a feed) or `none`.
     #[serde(rename = "loop")]
     pub loop_model: Word,
     /// The URL.
@@ -176,7 +176,8 @@ impl Report {
         let fanout = figures(config, measured);
         let per_second = match &fanout {
             // The rate that was asked for is that of messages; each has many deliveries.
-            Some(fanout) => fanout.published_per_second,
+            Some(fanout) if fanout.feed.is_none() => fanout.published_per_second,
+            Some(fanout) => fanout.deliveries_per_second,
             None if seconds > 0.0 => (done - opening_replies(config, measured)) as f64 / seconds,
             None => 0.0,
         };
@@ -197,6 +198,7 @@ impl Report {
             loop_model: match (config.mode, config.is_open_loop()) {
                 (Mode::Idle, _) | (Mode::Churn, false) => "none",
                 (_, true) => "open",
+                (Mode::Fanout, false) => "server",
                 (_, false) => "closed",
             }
             .into(),
@@ -282,7 +284,9 @@ fn latencies(
     fanout: Option<&Fanout>,
 ) -> Latencies {
     let has_first_message = matches!(config.mode, Mode::Storm | Mode::Churn);
-    let service = if config.is_open_loop() {
+    let is_feed = fanout.is_some_and(|fanout| fanout.feed.is_some());
+    // Nobody knows when a server handed a message to its socket.
+    let service = if config.is_open_loop() || is_feed {
         &measured.sheet.service
     } else {
         response
@@ -346,6 +350,8 @@ fn done(measured: &Measured) -> u64 {
 
 fn fanout_evidence(measured: &Measured, fanout: &Fanout) -> FanoutEvidence {
     let mut evidence = FanoutEvidence {
+        foreign: fanout.foreign.clone(),
+        feed: fanout.feed.clone(),
         has_notices: fanout.settings.dialect.starts_with("fanwire"),
         unconfirmed: fanout.unconfirmed,
         unanswered: fanout.unanswered,
@@ -664,6 +670,12 @@ fn message_notes(config: &Config, tally: &Tally, notes: &mut Vec<String>) {
              unmasking (--mask)"
                 .into(),
         ),
+    }
+    for (agreed, count) in &tally.deflate {
+        let connections = format_count(*count);
+        notes.push(format!(
+            "permessage-deflate on {connections} connections: {agreed}"
+        ));
     }
     if message.fragment_size_bytes.is_some() && config.deflate.is_some() {
         notes.push("messages in several fragments were not compressed (--fragment)".into());

@@ -58,6 +58,8 @@ pub struct Share {
     pub greeting: Box<dyn Fn(u32) -> Rc<Greeting>>,
     /// What is done to a socket before its first message is received, by its number.
     pub prepare: Prepare,
+    /// Connections from this number on go where another configuration says.
+    pub elsewhere: Option<(u32, Arc<Config>)>,
 }
 
 impl Share {
@@ -70,6 +72,7 @@ impl Share {
             number: Box::new(move |index| first + index),
             greeting: Box::new(move |number| greetings.of_connection(number)),
             prepare: Box::new(|_, _| {}),
+            elsewhere: None,
         }
     }
 }
@@ -77,6 +80,8 @@ impl Share {
 /// What the opening tasks of a thread share.
 struct Opening<A: Opens> {
     routes: Routes,
+    /// As in [`Share::elsewhere`].
+    elsewhere: Option<(u32, Routes)>,
     share: Share,
     gauges: Arc<Gauges>,
     handle: Handle<A>,
@@ -117,6 +122,10 @@ pub fn start<A: Opens>(
     let tasks = at_once.min(count).max(1);
     let opening = Rc::new(Opening {
         routes: Routes::of(config),
+        elsewhere: share
+            .elsewhere
+            .as_ref()
+            .map(|(from, config)| (*from, Routes::of(config))),
         share,
         gauges: Arc::clone(gauges),
         begun_ns: monotonic_ns(),
@@ -166,7 +175,11 @@ impl<A: Opens> Opening<A> {
             let nonce = self.handle.with(|application, _| application.nonce());
             let number = (self.share.number)(number);
             let greeting = (self.share.greeting)(number);
-            match open(&self.routes.way(number, &greeting), nonce).await {
+            let routes = match &self.elsewhere {
+                Some((from, routes)) if number >= *from => routes,
+                _ => &self.routes,
+            };
+            match open(&routes.way(number, &greeting), nonce).await {
                 Ok(opened) => self.hand_over(number, opened),
                 Err(failure) => self.count_failure(failure),
             }

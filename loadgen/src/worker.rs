@@ -352,10 +352,7 @@ impl Worker {
         self.send_due(io);
         self.send_pings(io, now_ns.min(window.until_ns.saturating_sub(1)));
         let is_exhausted = match &self.schedule {
-            // At equal gaps the window ends when the last message is due; elsewhere here.
-            Some(schedule) => {
-                schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
-            }
+            Some(schedule) => self.is_sent_out(schedule),
             None => self.messages_left == 0 && !self.awaits_start,
         };
         let is_quiet = self.config.pace.messages_max.is_some()
@@ -366,6 +363,12 @@ impl Worker {
         } else {
             self.set_next_alarm(io);
         }
+    }
+
+    /// Whether a limited number of messages is sent and this thread's part of the run over. At equal
+    /// gaps the window itself ends when the last message is due.
+    fn is_sent_out(&self, schedule: &Schedule) -> bool {
+        schedule.is_exhausted() && self.config.pace.arrival == Arrival::Poisson
     }
 
     fn send_pings(&mut self, io: &mut Io, now_ns: u64) {
@@ -396,6 +399,8 @@ impl Worker {
             return;
         };
         let next_ns = match &self.schedule {
+            // A thread may have no message at all to send.
+            Some(schedule) if self.is_sent_out(schedule) => window.start_ns,
             Some(schedule) => schedule.next_due_ns().max(self.resume_ns),
             None if self.awaits_start => window.start_ns,
             None if self.config.pace.messages_max.is_some() => self.last_ns + QUIET_NS,

@@ -4,7 +4,7 @@
 use fanwire_loadgen::fanout::books::{Books, Counts, Taken};
 use fanwire_loadgen::fanout::cursor::Fault;
 use fanwire_loadgen::fanout::layout::Layout;
-use fanwire_loadgen::fanout::options::{Dialect, Form, Kind, Options};
+use fanwire_loadgen::fanout::options::{Custom, Dialect, Form, Kind, Options};
 use fanwire_loadgen::fanout::sheet::Standing;
 use fanwire_loadgen::fanout::stamp::{Codec, Stamp};
 use proptest::prelude::*;
@@ -29,6 +29,9 @@ fn options(topics: u32, publishers: u32, wanted: u32) -> Options {
         churn: None,
         max_rate: 0,
         run: RUN,
+        custom: Custom::default(),
+        feed: None,
+        settle_ns: 0,
     }
 }
 

@@ -89,6 +89,7 @@ impl Bench {
         };
         hear::publisher(
             &mut self.desk,
+            0,
             &mut self.session,
             &message,
             900_000_000,
@@ -126,7 +127,7 @@ fn raw_payloads_are_copies() {
 #[test]
 fn json_is_subscribed_published_and_acknowledged() {
     let mut bench = Bench::new("--dialect fanwire-json --kind state --keys 3 --max-rate 50");
-    hear::introduce(&bench.desk, &bench.books, &mut bench.answers);
+    hear::introduce(&mut bench.desk, &bench.books, 0, &mut bench.answers);
     let said: Value = serde_json::from_slice(&bench.answers[0].1).expect("JSON");
     assert_eq!(said["topics"], json!(["load.0"]));
     assert_eq!(
@@ -162,7 +163,7 @@ fn json_is_subscribed_published_and_acknowledged() {
     assert_eq!(bench.counts().delivered, 1);
     // Coming back names what was seen last.
     bench.answers.clear();
-    hear::introduce(&bench.desk, &bench.books, &mut bench.answers);
+    hear::introduce(&mut bench.desk, &bench.books, 0, &mut bench.answers);
     let said: Value = serde_json::from_slice(&bench.answers[0].1).expect("JSON");
     assert_eq!(
         said["resume"],

@@ -38,6 +38,8 @@ pub struct Member {
     lost_ns: Option<u64>,
     /// Of the time since then, how long it waited of its own accord.
     waited_ns: u64,
+    /// Refused before the load began: the server asked it to wait until then.
+    not_before_ns: u64,
 }
 
 /// What is due.
@@ -87,6 +89,7 @@ impl Members {
             failures: 0,
             lost_ns: None,
             waited_ns: 0,
+            not_before_ns: 0,
         };
         Members {
             all: vec![member; count as usize],
@@ -134,13 +137,21 @@ impl Members {
     /// was refused waits for a next attempt.
     pub fn begin(&mut self, now_ns: u64) {
         for member in 0..self.count() {
-            match self.all[member as usize].stand {
+            let Member {
+                stand,
+                not_before_ns,
+                ..
+            } = self.all[member as usize];
+            match stand {
                 Stand::Held(_) => {
                     if let Some(rest_ns) = self.lifetime.draw_rest_ns(&mut self.random) {
                         self.note(member, now_ns.saturating_add(rest_ns), false);
                     }
                 }
-                Stand::Away => self.wait(member, now_ns, None),
+                Stand::Away => {
+                    let asked_ns = not_before_ns.saturating_sub(now_ns);
+                    self.wait(member, now_ns, Some(asked_ns.div_ceil(1_000_000)));
+                }
                 Stand::Opening | Stand::Gone => {}
             }
         }
@@ -165,6 +176,8 @@ impl Members {
             return;
         };
         one.lost_ns.get_or_insert(begun_ns);
+        let asked_ns = retry_after_ms.unwrap_or(0).saturating_mul(1_000_000);
+        one.not_before_ns = now_ns.saturating_add(asked_ns);
         if is_running {
             self.wait(member, now_ns, retry_after_ms);
         } else if self.reconnect == Reconnect::Never {
@@ -394,8 +407,15 @@ mod tests {
         members.connected(1, token(1), 10, false);
         members.lost(1, 11, 12, false);
         assert_eq!((members.next_due_ns(), members.waiting()), (None, 2));
+        members.attempt_begins(0);
+        members.attempt_failed(0, 13, 13, Some(5_000), false);
         members.begin(20);
-        assert_eq!(members.next_due_ns(), Some(20 + SECOND));
+        assert_eq!(
+            members.take_due(u64::MAX),
+            Some(Due::Return(1, 20 + SECOND))
+        );
+        let asked = members.next_due_ns().expect("it comes back");
+        assert!((20 + 6 * SECOND - 7..20 + 6 * SECOND + 1_000_000).contains(&asked));
         members.end();
         assert_eq!(members.next_due_ns(), None);
     }

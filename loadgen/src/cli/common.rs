@@ -24,57 +24,68 @@ use crate::tokens::Tokens;
 pub struct CommonArguments {
     /// Where to: ws://HOST[:PORT][/PATH][?QUERY], or wss:// for TLS
     url: String,
-    /// Connections to open (storm: how many are being established at once)
-    #[arg(short, long, default_value = "50", value_name = "N", value_parser = parse_count)]
+    /// Connections to open (storm: how many are being established at once; fanout: subscribers, also
+    /// as --subscribers)
+    #[arg(help_heading = "Load", short, long, alias = "subscribers", default_value = "50", value_name = "N", value_parser = parse_count)]
     connections: u64,
     /// Threads, each with its own event loop and its share of the connections
-    #[arg(short, long, default_value = "1", value_name = "N", value_parser = parse_count)]
+    #[arg(help_heading = "Load", short, long, default_value = "1", value_name = "N", value_parser = parse_count)]
     threads: u64,
     /// How long to measure, after the warm-up [default: 10s]
-    #[arg(short, long, alias = "time", short_alias = 'z', value_name = "TIME", value_parser = parse_duration_ns)]
+    #[arg(help_heading = "Load", short, long, alias = "time", short_alias = 'z', value_name = "TIME", value_parser = parse_duration_ns)]
     duration: Option<u64>,
     /// Pin the threads to these CPUs, in turn: 1 or 2,3 or 4-7
-    #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
+    #[arg(help_heading = "Generator", long, value_name = "LIST", value_parser = parse_cpus)]
     cpu: Option<CpuList>,
     /// Connect from these addresses, in turn: each carries some 28,000 connections to one port
-    #[arg(long, alias = "local-ips", value_name = "CIDR,…")]
+    #[arg(
+        help_heading = "Connecting",
+        long,
+        alias = "local-ips",
+        value_name = "CIDR,…"
+    )]
     source: Option<String>,
     /// Process of the server on this host: reports its CPU per message and memory per connection
-    #[arg(long, value_name = "PID")]
+    #[arg(help_heading = "Generator", long, value_name = "PID")]
     server_pid: Option<u32>,
     /// Poll without sleeping: sends on time to the microsecond, at the price of a whole CPU
-    #[arg(long)]
+    #[arg(help_heading = "Generator", long)]
     spin: bool,
     /// Kernel interface: io_uring, or epoll where it is refused
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(help_heading = "Generator", long, value_enum, default_value = "auto")]
     backend: Backend,
     /// Offer permessage-deflate (RFC 7692), with these parameters if any, separated by commas:
     /// server_no_context_takeover, client_no_context_takeover, server_max_window_bits=N,
     /// client_max_window_bits=N
-    #[arg(long, value_name = "PARAMETERS", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = parse_deflate)]
+    #[arg(help_heading = "Opening handshake", long, value_name = "PARAMETERS", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = parse_deflate)]
     deflate: Option<DeflateOffer>,
     /// Longest time for one TCP connect, one TLS handshake, and one opening handshake, each
-    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
+    #[arg(help_heading = "Connecting", long, default_value = "10s", value_name = "TIME", value_parser = parse_duration_ns)]
     connect_timeout: u64,
     /// Longest wait for outstanding replies at the end
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = parse_duration_ns)]
+    #[arg(help_heading = "Load", long, default_value = "2s", value_name = "TIME", value_parser = parse_duration_ns)]
     drain: u64,
     /// Repeats masking keys, payloads and the order of connections
-    #[arg(long, default_value = "1", value_name = "N")]
+    #[arg(
+        help_heading = "Generator",
+        long,
+        default_value = "1",
+        value_name = "N"
+    )]
     seed: u64,
     /// Further header field of the opening handshake, in which {conn} is replaced by the number of
     /// the connection and {token} by its line of --token-file; may be repeated
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    #[arg(help_heading = "Opening handshake", short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(String, String)>,
     /// One token a line; connection k takes line k, and begins again after the last one. {token}
     /// stands for it in header fields, in the URL's path and query, and in messages
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Opening handshake", long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Offer a subprotocol; may be repeated
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Opening handshake", long, value_name = "NAME")]
     subprotocol: Vec<String>,
     /// Origin header field, as a browser would send it
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(help_heading = "Opening handshake", long, value_name = "ORIGIN")]
     origin: Option<String>,
     #[command(flatten)]
     connect: ConnectArguments,

@@ -11,6 +11,7 @@ const PING_INTERVAL_MIN_NS: u64 = 1_000_000;
 
 /// What is told of ways and heartbeats.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Connecting")]
 pub struct ConnectArguments {
     /// Further ports of the server, used in turn with that of the URL, as 9002-9008 or 9002,9004:
     /// each gives every source address some 28,000 connections more

@@ -9,6 +9,7 @@ use crate::quantity::parse_count;
 
 /// What is told of thresholds.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Judgement")]
 pub struct JudgeArguments {
     /// What must hold, as metric[.phase].statistic comparison value: 'echo.p99<1ms',
     /// 'fanout.last.p99.9<50ms', 'errors.ratio<0.1%', 'rate>=10k', or in k6's spelling 'p(99)<5'.

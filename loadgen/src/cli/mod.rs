@@ -18,6 +18,7 @@ use pace::{PaceArguments, RhythmArguments};
 use crate::commands;
 use crate::config::{Config, Mode};
 use crate::fanout::cli::FanoutArguments;
+use crate::fanout::foreign_cli;
 use crate::quantity::{parse_duration_ns, parse_rate};
 
 const EXAMPLES: &str = "\
@@ -65,12 +66,12 @@ pub enum Command {
     Storm(StormArguments),
     /// Publishers and subscribers over topics: delivery latency, first, last, spread and reach of
     /// every message, and a ledger in which each copy is accounted for
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = foreign_cli::EXAMPLES)]
     Fanout(Box<FanoutArguments>),
     /// Steady connecting and disconnecting, and reconnecting with backoff
     Churn(Box<commands::churn::Arguments>),
     /// Mixed, staged scenario from a file or a preset
-    Run(commands::run::Arguments),
+    Run(Box<commands::run::Arguments>),
     /// Largest load that meets the thresholds
     Find(commands::find::Arguments),
     /// One run per value of a parameter: table and plot
@@ -159,7 +160,7 @@ pub enum Job {
     /// `churn`.
     Churn(Box<commands::churn::Arguments>),
     /// `run`.
-    Scenario(commands::run::Arguments),
+    Scenario(Box<commands::run::Arguments>),
     /// `find`.
     Find(commands::find::Arguments),
     /// `sweep`.

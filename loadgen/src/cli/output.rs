@@ -11,6 +11,7 @@ use crate::report::text::TimeUnit;
 
 /// Where results go.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
 pub struct OutputArguments {
     #[command(flatten)]
     files: FileArguments,

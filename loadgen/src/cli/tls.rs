@@ -7,26 +7,28 @@ use clap::Args;
 use crate::target::Target;
 use crate::tls::{TlsClient, TlsOptions};
 
+/// Set on each option: a heading for the whole group would go on over the groups behind it.
+const HEADING: &str = "TLS, for wss://";
+
 /// What is told of TLS.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Options of wss://")]
 pub struct TlsArguments {
     /// Trust the certificate authorities in this PEM file, beside the public ones, which are built
     /// in: --tls-ca company-ca.pem
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Accept any certificate of the server; the report says so
-    #[arg(long, conflicts_with = "tls_ca")]
+    #[arg(long, help_heading = HEADING, conflicts_with = "tls_ca")]
     insecure: bool,
     /// Name of the server for the TLS handshake and its certificate, when the URL has an address or
     /// another name: --sni chat.example.org
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = HEADING, value_name = "NAME")]
     sni: Option<String>,
     /// Our own certificate chain in PEM form, for servers that demand one
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// The private key of --cert in PEM form, without a password
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
 }
 

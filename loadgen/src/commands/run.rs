@@ -9,6 +9,8 @@ use crate::cli::common::{CpuList, parse_cpus};
 use crate::cli::output::OutputArguments;
 use crate::commands::{Failure, OK, load, signals};
 use crate::config::Config;
+use crate::judge::junit;
+use crate::model::Report;
 use crate::scenario::file::ScenarioText;
 use crate::scenario::plan::{Overrides, Plan};
 use crate::scenario::play::{combined, play};
@@ -61,6 +63,16 @@ pub struct Arguments {
     /// Seed of the first load; the others get the numbers that follow
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// What must hold: of the whole ('errors.ratio<1%'), or of the load whose name comes first
+    /// ('talk.echo.p99<5ms'). May be repeated; exit code 3 when one does not hold
+    #[arg(long, value_name = "EXPR")]
+    threshold: Vec<String>,
+    /// Exit codes as if an INVALID report were valid (0 or 3 instead of 4)
+    #[arg(long)]
+    allow_invalid: bool,
+    /// Write verdicts and thresholds as JUnit XML: a suite for the whole and for each load
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArguments,
 }
@@ -85,7 +97,8 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         cpus: arguments.cpu.map(|list| list.0).unwrap_or_default(),
         server_pid: arguments.server_pid,
         seed: arguments.seed,
-        thresholds: Vec::new(),
+        thresholds: arguments.threshold,
+        is_invalid_allowed: arguments.allow_invalid,
         is_quiet: outputs.is_quiet,
     };
     let plan = Plan::new(scenario, &overrides).map_err(Failure::usage)?;
@@ -103,10 +116,26 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         }
     };
     let parts = play(&plan, &is_interrupted, &say)?;
-    let whole = combined(&plan, parts)?;
-    let config = Config { outputs, ..first };
+    let whole = combined(&plan, parts, overrides.is_invalid_allowed)?;
+    let mut config = Config { outputs, ..first };
+    config.judge.junit = None;
     load::write_all(&whole, &config)?;
+    if let Some(path) = &arguments.junit {
+        write_junit(path, &plan, &whole)?;
+    }
     Ok(whole.exit_code)
+}
+
+fn write_junit(path: &Path, plan: &Plan, whole: &Report) -> Result<(), Failure> {
+    let parts = whole.parts.iter().map(|part| {
+        let name = format!("{} {}", plan.name, part.name);
+        (name, &part.report)
+    });
+    let suites: Vec<(String, &Report)> = std::iter::once((plan.name.clone(), whole))
+        .chain(parts)
+        .collect();
+    junit::write(path, &suites)
+        .map_err(|error| Failure::run(format!("cannot write the JUnit file {error}")))
 }
 
 /// The file or preset, and the URL of the command line.

@@ -4,6 +4,7 @@
 //! stream of the topic: order is total, so that is all there is to remember. Pure over payloads.
 
 use crate::fanout::cursor::{Announced, Cursor, Fault, Placed};
+use crate::fanout::feed::Account;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::stamp::{Codec, Read, Stamp};
 
@@ -115,6 +116,10 @@ pub enum Taken {
 pub struct Books {
     /// How it reads.
     pub class: Class,
+    /// Of all subscribers in the order in which they connected, the tenth it belongs to: 0 to 9.
+    pub tenth: u8,
+    /// What it got of a feed that the server paces.
+    pub feed: Option<Box<Account>>,
     lanes: Box<[Lane]>,
     nexts: Box<[u64]>,
     holes: Vec<Hole>,
@@ -142,6 +147,8 @@ impl Books {
             .collect();
         Books {
             class: layout.class_of(number),
+            tenth: 0,
+            feed: None,
             lanes,
             nexts: vec![0; first as usize].into(),
             holes: Vec::new(),
@@ -177,7 +184,8 @@ impl Books {
 
     /// Whether anything of the load has come.
     pub fn has_received(&self) -> bool {
-        self.nexts.iter().any(|next| *next > 0)
+        let of_feed = self.feed.as_ref().map_or(0, |account| account.received);
+        of_feed > 0 || self.nexts.iter().any(|next| *next > 0)
     }
 
     /// Takes a copy that comes without a number of the server.
@@ -188,8 +196,20 @@ impl Books {
         payload: &[u8],
         counts: &mut Counts,
     ) -> Taken {
-        counts.payload_bytes += payload.len() as u64;
-        let Some(stamp) = read(layout, codec, payload, counts) else {
+        let read = codec.read(payload);
+        self.take_read(layout, read, payload.len(), counts)
+    }
+
+    /// Takes a copy of `size` bytes that was read already.
+    pub fn take_read(
+        &mut self,
+        layout: &Layout,
+        read: Read,
+        size: usize,
+        counts: &mut Counts,
+    ) -> Taken {
+        counts.payload_bytes += size as u64;
+        let Some(stamp) = believed(layout, read, counts) else {
             return Taken::Other;
         };
         let Some(index) = self.lane_of(layout.topic_of(stamp.stream)) else {
@@ -221,7 +241,7 @@ impl Books {
         let topic = lane.topic;
         let (placed, fault) = lane.cursor.message(number, &mut counts.announced);
         counts.faults += u64::from(fault.is_some());
-        let stamp = read(layout, codec, payload, counts);
+        let stamp = believed(layout, codec.read(payload), counts);
         let taken = match (placed, stamp) {
             (_, None) => Taken::Other,
             (_, Some(stamp)) if layout.topic_of(stamp.stream) != topic => {
@@ -308,8 +328,8 @@ impl Books {
 }
 
 /// The stamp of a payload that can be believed.
-fn read(layout: &Layout, codec: &Codec, payload: &[u8], counts: &mut Counts) -> Option<Stamp> {
-    match codec.read(payload) {
+fn believed(layout: &Layout, read: Read, counts: &mut Counts) -> Option<Stamp> {
+    match read {
         Read::Whole(stamp) if stamp.stream < layout.streams() => Some(stamp),
         Read::Whole(_) | Read::Stranger => {
             counts.strangers += 1;

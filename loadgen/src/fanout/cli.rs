@@ -7,8 +7,9 @@ use fanwire_protocol::MessageKind;
 
 use crate::cli::CommonArguments;
 use crate::config::{Config, Mode};
+use crate::fanout::foreign_cli::{self, FeedArguments, ForeignArguments};
 use crate::fanout::options::{Churn, Dialect, Form, Kind, Options, Slow, Stall};
-use crate::fanout::stamp::{SIZE_MAX, STREAMS_MAX, size_min};
+use crate::fanout::stamp::{SIZE_MAX, STREAMS_MAX, embedded_size_min, size_min};
 use crate::quantity::{parse_count, parse_duration_ns, parse_rate, parse_size};
 
 /// `fanout`.
@@ -17,8 +18,8 @@ pub struct FanoutArguments {
     #[command(flatten)]
     common: CommonArguments,
     /// Messages published per second over all publishers, by an absolute schedule
-    #[arg(short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate)]
-    rate: f64,
+    #[arg(short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate, required_unless_present = "readers_only")]
+    rate: Option<f64>,
     /// Messages published back to back on each tick; there are rate/N ticks a second
     #[arg(long, default_value = "1", value_name = "N", value_parser = parse_count)]
     burst: u64,
@@ -26,12 +27,12 @@ pub struct FanoutArguments {
     #[arg(short, long, default_value = "128", value_name = "BYTES", value_parser = parse_size)]
     size: u64,
     /// What payloads are: bytes, printable ASCII, or a JSON document that compresses as market data
-    /// does (default: binary; text with fanwire-json)
+    /// does (default: binary; text with fanwire-json and custom)
     #[arg(long, value_enum, value_name = "FORM")]
     payload: Option<PayloadChoice>,
-    /// How the server is spoken to
-    #[arg(long, value_enum, default_value = "raw")]
-    dialect: DialectChoice,
+    /// How the server is spoken to (default: raw; custom with any of the options for it)
+    #[arg(long, value_enum)]
+    dialect: Option<DialectChoice>,
     /// Publishers. With more topics than publishers each topic has one of them; with more
     /// publishers than topics they share the topics
     #[arg(long, default_value = "1", value_name = "N", value_parser = parse_count)]
@@ -51,13 +52,10 @@ pub struct FanoutArguments {
     /// Raw: request target of subscribers; further topics are appended as ?topics=b,c
     #[arg(long, default_value = "/raw/{topic}", value_name = "PATH")]
     subscribe_path: String,
-    /// Raw: request target of publishers
-    #[arg(
-        long,
-        default_value = "/raw/{topic}?publish&subscribe=false",
-        value_name = "PATH"
-    )]
-    publish_path: String,
+    /// Raw and custom: request target of publishers (raw: /raw/{topic}?publish&subscribe=false;
+    /// custom: that of the URL)
+    #[arg(long, value_name = "PATH")]
+    publish_path: Option<String>,
     /// Kind of the topics, as the server's configuration has it (fanwire dialects)
     #[arg(long, value_enum, default_value = "events")]
     kind: KindChoice,
@@ -85,6 +83,10 @@ pub struct FanoutArguments {
     /// New connections per second while opening them (default: as fast as they open)
     #[arg(long, alias = "join", value_name = "N/s", value_parser = parse_rate)]
     connect_rate: Option<f64>,
+    #[command(flatten)]
+    foreign: ForeignArguments,
+    #[command(flatten)]
+    feed: FeedArguments,
 }
 
 /// `--dialect`.
@@ -98,6 +100,8 @@ enum DialectChoice {
     FanwireBinary,
     /// The client protocol of NATS
     Nats,
+    /// Any other server: --subscribe, --publish and what belongs to them
+    Custom,
 }
 
 /// `--payload`.
@@ -159,6 +163,8 @@ fn parse_stall(text: &str) -> Result<Stall, String> {
     Ok(Stall { share, for_ns })
 }
 
+/// What publishers of a fanwire server ask for.
+const RAW_PUBLISH_PATH: &str = "/raw/{topic}?publish&subscribe=false";
 /// A topic name longer than this no hub takes (docs/protocol.md 1).
 const TOPIC_NAME_MAX: usize = 256;
 /// More than this no server of ours lets one connection have, and the lanes take memory.
@@ -185,10 +191,14 @@ impl FanoutArguments {
     /// # Errors
     /// One or two sentences with cause and cure; the program exits with 2.
     pub fn into_config(self) -> Result<Config, String> {
-        let options = self.options()?;
+        let mut options = self.options()?;
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        let least = size_min(options.form);
-        if size < least {
+        let least = if options.dialect == Dialect::Custom {
+            embedded_size_min(options.form)
+        } else {
+            size_min(options.form)
+        };
+        if size < least && options.feed.is_none() {
             return Err(format!(
                 "--size {size} is too small: the stamp that every {} message carries needs {least} bytes",
                 options.form.as_str()
@@ -198,7 +208,14 @@ impl FanoutArguments {
             return Err("--size must be below 16MiB".into());
         }
         let streams = options.topics.max(options.publishers);
+        let needs_tokens = self.foreign.needs_tokens();
         let common = self.common.into_config(Mode::Fanout)?;
+        if let Some(elsewhere) = &mut options.custom.elsewhere {
+            foreign_cli::secure(elsewhere, &common)?;
+        }
+        if needs_tokens && common.tokens.is_empty() {
+            return Err("{token} needs --token-file FILE, with one token a line".into());
+        }
         if common
             .connections
             .checked_add(streams)
@@ -207,7 +224,7 @@ impl FanoutArguments {
             return Err("subscribers and publishers together must be at most 16,777,216".into());
         }
         Ok(Config {
-            rate: Some(self.rate),
+            rate: self.rate,
             warmup_ns: self.warmup,
             connect_rate: self.connect_rate,
             message_size: size,
@@ -221,15 +238,14 @@ impl FanoutArguments {
     }
 
     fn options(&self) -> Result<Options, String> {
-        let dialect = match self.dialect {
-            DialectChoice::Raw => Dialect::Raw,
-            DialectChoice::FanwireJson => Dialect::FanwireJson,
-            DialectChoice::FanwireBinary => Dialect::FanwireBinary,
-            DialectChoice::Nats => Dialect::Nats,
-        };
+        let dialect = self.dialect()?;
+        let feed = self.feed.feed()?;
         let streams_max = u64::from(STREAMS_MAX) - 1;
         let topics = within(self.topics, 1..=streams_max, "--topics")?;
-        let publishers = within(self.publishers, 1..=streams_max, "--publishers")?;
+        let publishers = match feed {
+            Some(_) => 0,
+            None => within(self.publishers, 1..=streams_max, "--publishers")?,
+        };
         let topics_per_subscriber = within(
             self.topics_per_subscriber,
             1..=TOPICS_PER_SUBSCRIBER_MAX,
@@ -252,6 +268,7 @@ impl FanoutArguments {
             },
         };
         self.check_dialect(dialect, kind)?;
+        self.check_publish_path(dialect, topics, publishers)?;
         Ok(Options {
             form: self.form(dialect)?,
             publishers,
@@ -262,7 +279,10 @@ impl FanoutArguments {
             burst: within(self.burst, 1..=BURST_MAX, "--burst")?,
             kind,
             subscribe_path: self.subscribe_path.clone(),
-            publish_path: self.publish_path.clone(),
+            publish_path: self
+                .publish_path
+                .clone()
+                .unwrap_or_else(|| RAW_PUBLISH_PATH.to_owned()),
             slow: self.slow,
             stall: self.stall,
             churn: self.churn.map(|per_second| Churn {
@@ -271,8 +291,55 @@ impl FanoutArguments {
             }),
             max_rate: within(self.max_rate, 0..=1_000_000_000, "--max-rate")?,
             run: run_number(),
+            custom: self.foreign.custom(self.publish_path.as_deref())?,
+            settle_ns: self.foreign.settle_ns(),
+            feed,
             dialect,
         })
+    }
+
+    fn dialect(&self) -> Result<Dialect, String> {
+        let is_foreign = self.foreign.is_given() || self.feed.is_given();
+        let dialect = match self.dialect {
+            Some(DialectChoice::Raw) => Dialect::Raw,
+            Some(DialectChoice::FanwireJson) => Dialect::FanwireJson,
+            Some(DialectChoice::FanwireBinary) => Dialect::FanwireBinary,
+            Some(DialectChoice::Nats) => Dialect::Nats,
+            Some(DialectChoice::Custom) => Dialect::Custom,
+            None if is_foreign => Dialect::Custom,
+            None => Dialect::Raw,
+        };
+        if let (Some(name), true) = (self.foreign.given(), dialect != Dialect::Custom) {
+            return Err(format!(
+                "{name} belongs to --dialect custom: {} has its own words",
+                dialect.as_str()
+            ));
+        }
+        if self.feed.is_given() && !matches!(dialect, Dialect::Raw | Dialect::Custom) {
+            return Err(format!(
+                "--readers-only goes with --dialect custom and raw; for {} write what its clients \
+                 say: --subprotocol and --subscribe",
+                dialect.as_str()
+            ));
+        }
+        Ok(dialect)
+    }
+
+    fn check_publish_path(
+        &self,
+        dialect: Dialect,
+        topics: u32,
+        publishers: u32,
+    ) -> Result<(), String> {
+        let path = self.publish_path.as_deref().unwrap_or_default();
+        if dialect == Dialect::Custom && path.contains("{topic}") && topics > publishers.max(1) {
+            return Err(
+                "with {topic} in --publish-path a publisher has one topic: ask for as many \
+                 --publishers as --topics"
+                    .into(),
+            );
+        }
+        Ok(())
     }
 
     fn form(&self, dialect: Dialect) -> Result<Form, String> {
@@ -280,8 +347,13 @@ impl FanoutArguments {
             (Some(PayloadChoice::Binary), Dialect::FanwireJson) => {
                 Err("fanwire-json carries JSON; use --payload text or json, or --dialect fanwire-binary".into())
             }
+            (Some(PayloadChoice::Binary), Dialect::Custom) => {
+                Err("custom sends text messages; use --payload text or json".into())
+            }
             (Some(PayloadChoice::Binary), _) => Ok(Form::Binary),
-            (Some(PayloadChoice::Text), _) | (None, Dialect::FanwireJson) => Ok(Form::Text),
+            (Some(PayloadChoice::Text), _) | (None, Dialect::FanwireJson | Dialect::Custom) => {
+                Ok(Form::Text)
+            }
             (Some(PayloadChoice::Json), _) => Ok(Form::Json),
             (None, _) => Ok(Form::Binary),
         }

@@ -1,5 +1,6 @@
 //! What the connections of a thread share in a fan-out run: payloads, keys, sums and clocks.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fanwire_protocol::{MaskingKey, MessageKind, Settings};
@@ -7,16 +8,26 @@ use fanwire_protocol::{MaskingKey, MessageKind, Settings};
 use crate::config::Config;
 use crate::fanout::board::Board;
 use crate::fanout::books::Counts;
+use crate::fanout::dialect::custom::About;
 use crate::fanout::dialect::{binary, json, nats};
 use crate::fanout::layout::{Class, Layout, Pace};
 use crate::fanout::options::{Dialect, Form, Kind, Options};
 use crate::fanout::sheet::FanoutSheet;
 use crate::fanout::stamp::{Codec, Stamp};
+use crate::fanout::wall::WallClock;
 use crate::plan::Window;
 use crate::tally::Sheet;
+use crate::tokens::Tokens;
 
 /// What a message may have around its payload in any dialect: topic, key, numbers.
 const ENVELOPE_MAX: usize = 4 * 1024;
+
+/// Unanswered messages that a publisher remembers, where the server answers them in words of its
+/// own. When there are more the oldest is forgotten, and stays unanswered in the report.
+const PENDING_MAX: usize = 65_536;
+/// Messages whose copies are told apart by their subscribers' tenths, about. It keeps what that
+/// costs away from fast runs.
+const TENTHS_MESSAGES: u64 = 4_096;
 
 /// What the connections of a thread share.
 #[derive(Debug)]
@@ -40,6 +51,16 @@ pub struct Desk {
     /// Copies that follow from what this thread published.
     pub owed: u64,
     /// By topic: the epoch that was seen last, and how many there have been.
+    pub(super) tokens: Tokens,
+    pub(super) wall: WallClock,
+    /// By publisher: messages whose answer is awaited, where they are answered in their order.
+    pub(super) pending: Vec<VecDeque<u64>>,
+    /// The message that was composed last.
+    composed: u64,
+    /// Message numbers that have a one in it are not taken for the tenths.
+    tenths_mask: u64,
+    /// Number of the first publisher's connection.
+    publishers_from: u32,
     epochs: Vec<(u32, String)>,
     /// By topic: subscribers.
     audience: Vec<u32>,
@@ -74,13 +95,19 @@ impl Desk {
         Desk {
             options: Arc::clone(options),
             layout: Arc::clone(layout),
-            codec: Codec::new(options.form, config.message_size, options.run, config.seed),
+            codec: codec(config, options),
             window: None,
             pace: None,
             sheet: Sheet::default(),
             fan,
             settings: Arc::new(settings),
             owed: 0,
+            tokens: config.tokens.clone(),
+            wall: WallClock::default(),
+            pending: vec![VecDeque::new(); options.publishers as usize],
+            composed: 0,
+            tenths_mask: 0,
+            publishers_from: config.connections,
             epochs: vec![(0, String::new()); layout.topics() as usize],
             audience: layout.audience(None),
             sequences: vec![0; streams],
@@ -102,12 +129,18 @@ impl Desk {
 
     /// The run begins: the schedule is known.
     pub fn begin(&mut self, window: Window, rate_per_second: f64) {
+        self.window = Some(window);
+        if self.options.feed.is_some() {
+            return;
+        }
         let pace = Pace::new(window.start_ns, rate_per_second, self.options.burst);
-        self.fan.board = Board::new(
+        let (first, end) = (
             pace.first_from(window.measure_from_ns),
             pace.first_from(window.until_ns),
         );
-        self.window = Some(window);
+        self.fan.board = Board::new(first, end);
+        let every = (end.saturating_sub(first) / TENTHS_MESSAGES).max(1);
+        self.tenths_mask = every.next_power_of_two() - 1;
         self.pace = Some(pace);
     }
 
@@ -133,6 +166,7 @@ impl Desk {
             sent_ns,
         };
         self.codec.write(&stamp, &mut self.payload);
+        self.composed = number;
         let topic = self.layout.topic_name(self.layout.topic_of(stream));
         let key = match self.options.kind {
             Kind::Events => None,
@@ -156,6 +190,21 @@ impl Desk {
                 binary::write_publish(number, topic, key.as_deref(), flags, payload, out);
             }
             Dialect::Nats => nats::write_publish(topic, payload, out),
+            Dialect::Custom => match &self.options.custom.publish {
+                None => out.extend_from_slice(payload),
+                Some(publish) => {
+                    let publisher = self.layout.publisher_of(stream);
+                    let connection = self.publishers_from.saturating_add(publisher);
+                    let about = About {
+                        connection,
+                        sequence,
+                        now_ns: self.wall.realtime_ns(sent_ns),
+                        token: self.tokens.of(connection),
+                        topic,
+                    };
+                    publish.write(about, &mut self.random, payload, out);
+                }
+            },
         }
     }
 
@@ -167,9 +216,8 @@ impl Desk {
     /// Text or binary, as messages to the server travel.
     pub fn message_kind(&self) -> MessageKind {
         match (self.options.dialect, self.codec.form()) {
-            (Dialect::Raw, Form::Text | Form::Json) | (Dialect::FanwireJson, _) => {
-                MessageKind::Text
-            }
+            (Dialect::Raw, Form::Text | Form::Json)
+            | (Dialect::FanwireJson | Dialect::Custom, _) => MessageKind::Text,
             _ => MessageKind::Binary,
         }
     }
@@ -186,6 +234,15 @@ impl Desk {
         if !self.options.dialect.has_sequences() {
             self.count_owed(stream);
         }
+        if self.options.custom.acknowledged_when.is_some() {
+            let publisher = self.layout.publisher_of(stream);
+            if let Some(pending) = self.pending.get_mut(publisher as usize) {
+                if pending.len() >= PENDING_MAX {
+                    pending.pop_front();
+                }
+                pending.push_back(self.composed);
+            }
+        }
     }
 
     fn count_owed(&mut self, stream: u32) {
@@ -198,9 +255,14 @@ impl Desk {
     pub fn acknowledged(&mut self, number: u64, seq: u64, now_ns: u64) {
         let stream = self.layout.stream_of(number);
         let topic = self.layout.topic_of(stream) as usize;
-        self.fan.acknowledged += 1;
         self.fan.heads[topic] = self.fan.heads[topic].max(seq);
         self.count_owed(stream);
+        self.answered(number, now_ns);
+    }
+
+    /// An answer to message `number` came.
+    pub fn answered(&mut self, number: u64, now_ns: u64) {
+        self.fan.acknowledged += 1;
         if let (Some(pace), Some(window)) = (self.pace, self.window) {
             let intended_ns = pace.due_ns(number);
             if window.measures(intended_ns) {
@@ -211,7 +273,7 @@ impl Desk {
     }
 
     /// A first copy arrived.
-    pub fn arrived(&mut self, class: Class, stamp: &Stamp, now_ns: u64) {
+    pub fn arrived(&mut self, class: Class, tenth: u8, stamp: &Stamp, now_ns: u64) {
         let Some(window) = self.window else { return };
         let sheet = &mut self.fan.classes[class as usize];
         sheet.counts.delivered_measured += u64::from(window.measures(now_ns));
@@ -226,6 +288,11 @@ impl Desk {
                 .service
                 .record(now_ns.saturating_sub(stamp.sent_ns));
             self.fan.board.record(stamp.number, now_ns);
+            if stamp.number & self.tenths_mask == 0
+                && let Some(latency) = self.fan.tenths.get_mut(usize::from(tenth))
+            {
+                latency.record(response_ns);
+            }
         } else {
             sheet.response.record(response_ns);
         }
@@ -254,7 +321,7 @@ impl Desk {
 
     /// Messages whose acceptance is still to be told.
     pub fn unanswered(&self) -> u64 {
-        if self.options.dialect.has_sequences() {
+        if self.options.has_acknowledgements() {
             self.fan.sent - (self.fan.acknowledged + self.fan.refused).min(self.fan.sent)
         } else {
             0
@@ -277,5 +344,14 @@ impl Desk {
     pub fn epoch(&self, topic: u32, count: u32) -> Option<&str> {
         let (newest, epoch) = self.epochs.get(topic as usize)?;
         (count > 0 && *newest == count).then_some(epoch)
+    }
+}
+
+/// Payloads as they travel: by themselves, or inside messages of another's making.
+fn codec(config: &Config, options: &Options) -> Codec {
+    let (size, run, seed) = (config.message_size, options.run, config.seed);
+    match options.dialect {
+        Dialect::Custom => Codec::embedded(options.form, size, run, seed),
+        _ => Codec::new(options.form, size, run, seed),
     }
 }

@@ -29,6 +29,11 @@ impl FanoutWorker {
             let is_open = subscriber.token.is_some_and(|token| {
                 io.is_open(token) && seats.get_mut(token).is_some_and(|seat| !seat.is_explained)
             });
+            if desk.options.feed.is_some() && subscriber.books.class == Class::Healthy {
+                let account = subscriber.books.feed.as_ref();
+                let share = account.map_or(0, |account| account.received_measured);
+                desk.fan.feed.shares.push(share);
+            }
             let class = &mut desk.fan.classes[subscriber.books.class as usize];
             desk.sheet.tally.served += u64::from(subscriber.books.has_received());
             if is_open {

@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::fanout::books::Counts;
+use crate::fanout::foreign_figures::{
+    FeedFigures, ForeignFigures, PositionFigures, feed, feed_messages, foreign, position,
+};
 use crate::fanout::layout::{CLASSES, Class, Layout, Pace};
 use crate::fanout::options::{Kind, Options};
 use crate::fanout::sheet::{ClassSheet, FanoutSheet};
+use crate::fanout::track::SequenceCounts;
 use crate::figures::{Percentiles, Word};
 use crate::model::Measured;
 use crate::tally::{Latency, Sheet};
@@ -99,6 +103,26 @@ impl Ledger {
             strangers: class.counts.strangers,
             repeated: class.counts.repeated,
             faults: class.counts.faults,
+        }
+    }
+
+    /// Of a feed that the server paces: nobody knows what anybody was entitled to but for the
+    /// numbers of messages.
+    fn of_feed(class: Class, part: &ClassSheet, sheet: &FanoutSheet) -> Ledger {
+        let numbers = match class {
+            Class::Healthy => sheet.feed.sequences,
+            _ => SequenceCounts::default(),
+        };
+        let delivered = part.counts.delivered.saturating_sub(numbers.duplicates);
+        let missing = i64::try_from(numbers.missing).unwrap_or(i64::MAX);
+        Ledger {
+            eligible: delivered.saturating_add(numbers.missing),
+            delivered,
+            missing,
+            adds_up: missing == 0,
+            duplicates: numbers.duplicates,
+            reordered: numbers.reordered,
+            ..Ledger::default()
         }
     }
 
@@ -241,6 +265,15 @@ pub struct Fanout {
     pub classes: Vec<ClassFigures>,
     /// With `--churn`.
     pub churn: Option<ChurnFigures>,
+    /// Of servers that know nothing of us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<ForeignFigures>,
+    /// With `--readers-only`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedFigures>,
+    /// Latency by the order in which subscribers connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<PositionFigures>,
     /// What was asked for.
     pub settings: FanoutSettings,
 }
@@ -272,7 +305,10 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
         if part.subscribers == 0 {
             continue;
         }
-        let own = Ledger::of(part, sheet, has_numbers);
+        let own = match options.feed {
+            Some(_) => Ledger::of_feed(*class, part, sheet),
+            None => Ledger::of(part, sheet, has_numbers),
+        };
         ledger.add(&own);
         classes.push(ClassFigures {
             class: class.as_str().into(),
@@ -301,6 +337,10 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
             .chain(&part.closed.topic_lanes)
             .sum()
     };
+    let (message, is_ambiguous) = match options.feed {
+        Some(_) => feed_messages(options, measured.window, sheet),
+        None => (message_figures(config, options, measured, sheet), false),
+    };
     Some(Fanout {
         published: sheet.sent,
         published_per_second: per_second(sheet.sent_measured),
@@ -316,7 +356,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
         unconfirmed: sheet.unconfirmed,
         acknowledged: sheet.acknowledged,
         refused: sheet.refused,
-        unanswered: if has_numbers {
+        unanswered: if options.has_acknowledgements() {
             sheet
                 .sent
                 .saturating_sub(sheet.acknowledged + sheet.refused)
@@ -324,7 +364,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
             0
         },
         acknowledgement_ns: Percentiles::of(&sheet.acknowledgement),
-        message: message_figures(config, options, measured, sheet),
+        message,
         ledger,
         classes,
         churn: options.churn.map(|_| ChurnFigures {
@@ -333,6 +373,12 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
             recovered: sheet.comings.recovered,
             not_recovered: sheet.comings.not_recovered,
         }),
+        foreign: foreign(options, sheet),
+        feed: options
+            .feed
+            .as_ref()
+            .map(|options| feed(options, sheet, is_ambiguous)),
+        position: position(sheet),
         settings: settings(options),
     })
 }

@@ -9,6 +9,7 @@ use crate::fanout::cursor::{Announced, Cursor, Fault};
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::json::{Resume, Said};
 use crate::fanout::dialect::{binary, json, nats};
+use crate::fanout::foreign;
 use crate::fanout::layout::Class;
 use crate::fanout::options::Dialect;
 use crate::fanout::stamp::Read;
@@ -19,8 +20,12 @@ const TOPICS_PER_SUBSCRIBE: usize = 128;
 /// What a subscriber or publisher has to send, one message each.
 pub type Answers = Vec<(MessageKind, Vec<u8>)>;
 
-/// What a subscriber says first. In NATS it waits for the server's word.
-pub fn introduce(desk: &Desk, books: &Books, answers: &mut Answers) {
+/// What a subscriber says first, on connection `number` of the run. In NATS it waits for the
+/// server's word.
+pub fn introduce(desk: &mut Desk, books: &Books, number: u32, answers: &mut Answers) {
+    if desk.options.dialect == Dialect::Custom {
+        foreign::introduce(desk, books, number, answers);
+    }
     if !desk.options.dialect.has_sequences() {
         return;
     }
@@ -60,7 +65,12 @@ pub fn subscriber(
     now_ns: u64,
     answers: &mut Answers,
 ) {
+    if desk.options.feed.is_some() {
+        foreign::fed(desk, books, message.payload, now_ns);
+        return;
+    }
     match (desk.options.dialect, message.kind) {
+        (Dialect::Custom, _) => foreign::subscriber(desk, books, message.payload, now_ns),
         (Dialect::Raw, _) => bare(desk, books, message.payload, now_ns),
         (Dialect::FanwireJson, MessageKind::Text) => said(desk, books, message.payload, now_ns),
         (Dialect::FanwireBinary, MessageKind::Text) => said(desk, books, message.payload, now_ns),
@@ -104,9 +114,11 @@ pub fn subscriber(
     }
 }
 
-/// A message reached a publisher. True: the server is ready for it (NATS).
+/// A message reached the publisher of connection `place` among the publishers'. True: the server is
+/// ready for it (NATS).
 pub fn publisher(
     desk: &mut Desk,
+    place: u32,
     session: &mut nats::Session,
     message: &Message<'_>,
     now_ns: u64,
@@ -120,6 +132,7 @@ pub fn publisher(
             let is_copy = desk.codec.read(message.payload) != Read::Torn;
             desk.sheet.tally.unsolicited += u64::from(is_copy);
         }
+        Dialect::Custom => foreign::publisher(desk, place, message.payload, now_ns),
         Dialect::FanwireJson | Dialect::FanwireBinary => match json::parse(message.payload) {
             Some(Said::Published { id, seq }) => desk.acknowledged(id, seq, now_ns),
             Some(Said::Error { id, code, message }) => {
@@ -176,9 +189,10 @@ fn numbered(
     }
 }
 
-fn settle(desk: &mut Desk, books: &Books, taken: Taken, now_ns: u64) {
+/// Times a copy, if it is a first one.
+pub(super) fn settle(desk: &mut Desk, books: &Books, taken: Taken, now_ns: u64) {
     if let Taken::Delivered(stamp) = taken {
-        desk.arrived(books.class, &stamp, now_ns);
+        desk.arrived(books.class, books.tenth, &stamp, now_ns);
     }
 }
 

@@ -262,7 +262,7 @@ fn classes(options: &Options, subscribers: u32, seed: u64) -> Vec<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fanout::options::{Dialect, Form, Kind, Slow, Stall};
+    use crate::fanout::options::{Custom, Dialect, Form, Kind, Slow, Stall};
 
     pub fn options() -> Options {
         Options {
@@ -282,6 +282,9 @@ mod tests {
             churn: None,
             max_rate: 0,
             run: 1,
+            custom: Custom::default(),
+            feed: None,
+            settle_ns: 0,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::fanout::dialect::raw;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
 use crate::fanout::publish::publisher_connections;
+use crate::greetings::Greetings;
 use crate::opening::Share;
 use crate::plan;
 
@@ -27,30 +28,41 @@ pub struct Doors {
     config: Arc<Config>,
     options: Arc<Options>,
     layout: Arc<Layout>,
-    /// The handshake of dialects in which all connections have the same.
-    plain: Rc<Greeting>,
-    /// The same with permessage-deflate, where it was asked for: subscribers only, so that what is
-    /// measured is the fan-out.
-    compressed: Rc<Greeting>,
+    /// The opening handshakes of subscribers, before their topics come into them.
+    subscribers: Rc<Greetings>,
+    /// Those of publishers: without permessage-deflate, so that what is measured is the fan-out.
+    publishers: Rc<Greetings>,
+}
+
+/// The configuration as publishers have it: they may connect elsewhere, and do not compress.
+pub fn publishers_config(config: &Config, options: &Options) -> Config {
+    let mut own = Config {
+        deflate: None,
+        ..config.clone()
+    };
+    if let Some(elsewhere) = &options.custom.elsewhere {
+        own.target = elsewhere.target.clone();
+        own.address = elsewhere.address;
+        own.tls.clone_from(&elsewhere.tls);
+        own.further_ports.clear();
+    }
+    own
 }
 
 impl Doors {
     /// For a run.
     pub fn new(config: &Arc<Config>, options: &Arc<Options>, layout: &Arc<Layout>) -> Doors {
-        let mut compressed = Greeting::of(config);
+        let mut subscribers = Config::clone(config);
         if let Some(name) = options.dialect.subprotocol() {
-            compressed.subprotocols.insert(0, name.to_owned());
+            subscribers.subprotocols.insert(0, name.to_owned());
         }
-        let plain = Greeting {
-            deflate: None,
-            ..compressed.clone()
-        };
+        let publishers = publishers_config(&subscribers, options);
         Doors {
             config: Arc::clone(config),
             options: Arc::clone(options),
             layout: Arc::clone(layout),
-            plain: Rc::new(plain),
-            compressed: Rc::new(compressed),
+            subscribers: Rc::new(Greetings::of(&subscribers)),
+            publishers: Rc::new(Greetings::of(&publishers)),
         }
     }
 
@@ -58,19 +70,20 @@ impl Doors {
     pub fn greeting(&self, number: u32) -> Rc<Greeting> {
         let publisher = number.checked_sub(self.config.connections);
         let common = match publisher {
-            Some(_) => &self.plain,
-            None => &self.compressed,
+            Some(_) => self.publishers.of_connection(number),
+            None => self.subscribers.of_connection(number),
         };
-        if self.options.dialect != Dialect::Raw {
-            return Rc::clone(common);
-        }
-        let base = &self.config.target.request_target;
-        let request_target = match publisher {
-            Some(stream) => {
+        let base = &common.request_target;
+        let request_target = match (self.options.dialect, publisher) {
+            (Dialect::Raw, Some(stream)) => {
                 let topic = self.layout.topic_name(self.layout.topic_of(stream));
                 raw::publish_target(base, &self.options.publish_path, topic)
             }
-            None => {
+            (Dialect::Custom, Some(place)) if !self.options.custom.publish_path.is_empty() => {
+                let topic = self.layout.topic_name(self.layout.topic_of(place));
+                raw::publish_target("/", &self.options.custom.publish_path, topic)
+            }
+            (Dialect::Raw, None) => {
                 let topics = self.layout.topics_of(number);
                 let names: Vec<&str> = topics
                     .iter()
@@ -78,10 +91,11 @@ impl Doors {
                     .collect();
                 raw::subscribe_target(base, &self.options.subscribe_path, &names)
             }
+            _ => return common,
         };
         Rc::new(Greeting {
             request_target,
-            ..Greeting::clone(common)
+            ..Greeting::clone(&common)
         })
     }
 
@@ -115,5 +129,9 @@ pub fn share(
         }),
         greeting: Box::new(move |number| own.greeting(number)),
         prepare: Box::new(move |number, stream| doors.prepare(number, stream)),
+        elsewhere: options.custom.elsewhere.as_ref().map(|_| {
+            let publishers = publishers_config(config, options);
+            (all_subscribers, Arc::new(publishers))
+        }),
     }
 }

@@ -1,5 +1,12 @@
 //! What a fan-out run is to do. Made by `fanout::cli`, read by everybody else.
 
+use std::net::SocketAddr;
+
+use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
+use crate::fanout::field::{Field, StampClock, StampField};
+use crate::target::Target;
+use crate::tls::TlsClient;
+
 /// How the server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -11,6 +18,8 @@ pub enum Dialect {
     FanwireBinary,
     /// The client protocol of NATS, in binary messages.
     Nats,
+    /// Any other server, in the words of [`Custom`].
+    Custom,
 }
 
 impl Dialect {
@@ -21,6 +30,7 @@ impl Dialect {
             Dialect::FanwireJson => "fanwire-json",
             Dialect::FanwireBinary => "fanwire-binary",
             Dialect::Nats => "nats",
+            Dialect::Custom => "custom",
         }
     }
 
@@ -33,7 +43,7 @@ impl Dialect {
     /// The subprotocol to offer.
     pub fn subprotocol(self) -> Option<&'static str> {
         match self {
-            Dialect::Raw | Dialect::Nats => None,
+            Dialect::Raw | Dialect::Nats | Dialect::Custom => None,
             Dialect::FanwireJson => Some("fanwire.v1.json"),
             Dialect::FanwireBinary => Some("fanwire.v1.binary"),
         }
@@ -101,6 +111,52 @@ pub struct Churn {
     pub share: f64,
 }
 
+/// Where publishers connect to when it is not where subscribers do.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// The URL.
+    pub target: Target,
+    /// The address that it resolved to.
+    pub address: SocketAddr,
+    /// With `wss://`: how the server there is believed.
+    pub tls: Option<TlsClient>,
+}
+
+/// What is said to a server that knows nothing of us, and how its answers are recognised.
+#[derive(Clone, Debug, Default)]
+pub struct Custom {
+    /// What every connection says first.
+    pub first_messages: Vec<Sentence>,
+    /// What subscribers say next.
+    pub subscribe: Vec<Sentence>,
+    /// How an answer is recognised that confirms a subscription; without it subscriptions count as
+    /// in force after [`Options::settle_ns`].
+    pub subscribed_when: Option<Pattern>,
+    /// What publishers send; without it the bare payload.
+    pub publish: Option<Publish>,
+    /// How the answer to a publisher's message is recognised.
+    pub acknowledged_when: Option<Pattern>,
+    /// Where publishers connect to.
+    pub elsewhere: Option<Elsewhere>,
+    /// Request target of publishers, with `{topic}`; empty: that of the URL.
+    pub publish_path: String,
+    /// Messages that are neither ours nor expected are errors.
+    pub is_strict: bool,
+}
+
+/// A feed that the server paces by itself: nobody of ours publishes.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Where a message says when it was sent.
+    pub stamp: Option<StampField>,
+    /// By which clock.
+    pub clock: StampClock,
+    /// Where its number is.
+    pub sequence: Option<Field>,
+    /// What has numbers of its own.
+    pub key: Option<Field>,
+}
+
 /// What `fanout` is told beyond what every command is told.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -136,4 +192,32 @@ pub struct Options {
     pub max_rate: u32,
     /// Tells the messages of this run from those of another one.
     pub run: u32,
+    /// Custom dialect: what is said.
+    pub custom: Custom,
+    /// Readers only: what is known of the messages.
+    pub feed: Option<Feed>,
+    /// How long after the last subscription was asked for it counts as in force, where nothing
+    /// confirms it.
+    pub settle_ns: u64,
+}
+
+impl Options {
+    /// The server answers what is published.
+    pub fn has_acknowledgements(&self) -> bool {
+        self.dialect.has_sequences() || self.custom.acknowledged_when.is_some()
+    }
+
+    /// A copy of a probe shows that a subscription is in force.
+    pub fn has_probes(&self) -> bool {
+        self.dialect == Dialect::Raw && self.feed.is_none()
+    }
+
+    /// Nothing that the server says confirms a subscription: time has to.
+    pub fn confirms_by_time(&self) -> bool {
+        match self.dialect {
+            Dialect::Custom => self.custom.subscribed_when.is_none(),
+            Dialect::Raw => self.feed.is_some(),
+            _ => false,
+        }
+    }
 }

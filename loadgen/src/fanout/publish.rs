@@ -7,7 +7,7 @@ use fanwire_reactor::Io;
 use crate::fanout::layout::Layout;
 use crate::fanout::options::{Dialect, Options};
 use crate::fanout::seat::Seat;
-use crate::fanout::worker::FanoutWorker;
+use crate::fanout::worker::{FanoutWorker, Subscriber};
 
 /// Messages published before arrivals get their turn again, when the schedule is behind.
 const SENDS_PER_ALARM: usize = 512;
@@ -26,6 +26,7 @@ pub fn publisher_connections(
 ) -> (u32, Vec<u32>) {
     let is_own = |publisher: u32| publisher as usize % threads.max(1) == thread;
     let count = match options.dialect {
+        _ if options.feed.is_some() => 0,
         Dialect::Raw => layout.streams(),
         _ => layout.publishers(),
     };
@@ -35,12 +36,15 @@ pub fn publisher_connections(
 }
 
 impl FanoutWorker {
-    /// Looks how far the subscriptions are; in the raw dialect a probe of every stream tells.
+    /// Looks how far the subscriptions are; where they are probed, a probe of every stream tells.
     pub(super) fn prepare(&mut self, io: &mut Io) {
+        let now_ns = io.read_clock_ns();
+        if self.options.confirms_by_time() {
+            self.settle(now_ns);
+        }
         let awaited = self.awaited();
         self.gauges.show_awaited(awaited);
-        let now_ns = io.read_clock_ns();
-        if self.options.dialect == Dialect::Raw {
+        if self.options.has_probes() {
             for stream in 0..self.desk.layout.streams() {
                 if self.is_own(stream) {
                     self.desk.compose(stream, 0, now_ns, now_ns, true);
@@ -50,6 +54,18 @@ impl FanoutWorker {
         }
         io.set_alarm(0);
         io.set_alarm(now_ns + PREPARE_NS);
+    }
+
+    /// Where nothing confirms a subscription, it counts as in force some time after it was asked for.
+    fn settle(&mut self, now_ns: u64) {
+        if now_ns < self.introduced_ns.saturating_add(self.options.settle_ns) {
+            return;
+        }
+        let is_here = |one: &&mut Subscriber| one.token.is_some();
+        for subscriber in self.subscribers.iter_mut().filter(is_here) {
+            let lanes = subscriber.books.lanes_mut();
+            lanes.iter_mut().for_each(|lane| lane.is_ready = true);
+        }
     }
 
     pub(super) fn is_own(&self, stream: u32) -> bool {

@@ -2,6 +2,8 @@
 //! did not happen. Pure; `crate::verdict` asks it in place of its rules for replies.
 
 use crate::fanout::figures::Ledger;
+use crate::fanout::foreign_figures::{FeedFigures, ForeignFigures};
+use crate::fanout::foreign_rules;
 use crate::quantity::{format_count, format_ns};
 use crate::verdict::{Reasons, Verdict};
 
@@ -24,22 +26,36 @@ pub struct FanoutEvidence {
     pub unsent: u64,
     /// Messages that a publisher got and nobody had asked for.
     pub unsolicited: u64,
+    /// Of a server that knows nothing of us.
+    pub foreign: Option<ForeignFigures>,
+    /// Of a feed that the server paces.
+    pub feed: Option<FeedFigures>,
 }
 
 /// Applies the rules.
 pub fn judge(evidence: &FanoutEvidence, drain_ns: u64, reasons: &mut Reasons) {
-    copies(evidence, reasons);
-    missing(evidence, drain_ns, reasons);
+    match &evidence.feed {
+        Some(feed) => foreign_rules::feed(feed, evidence.foreign.as_ref(), reasons),
+        None => {
+            copies(evidence, reasons);
+            missing(evidence, drain_ns, reasons);
+        }
+    }
+    if let Some(foreign) = &evidence.foreign {
+        foreign_rules::foreign(foreign, evidence.unconfirmed, reasons);
+    }
     let mut count = |weight, count: u64, what: &str| {
         if count > 0 {
             reasons.push((weight, format!("{} {what}", format_count(count))));
         }
     };
-    count(
-        Verdict::Invalid,
-        evidence.unconfirmed,
-        "subscriptions were never confirmed: no probe or answer came (wrong path, dialect or topic?)",
-    );
+    if evidence.foreign.is_none() {
+        count(
+            Verdict::Invalid,
+            evidence.unconfirmed,
+            "subscriptions were never confirmed: no probe or answer came (wrong path, dialect or topic?)",
+        );
+    }
     count(
         Verdict::Invalid,
         evidence.unanswered,
@@ -61,9 +77,15 @@ pub fn judge(evidence: &FanoutEvidence, drain_ns: u64, reasons: &mut Reasons) {
         "messages reached publishers, which had not subscribed to anything",
     );
     if evidence.healthy.delivered + evidence.lagging.delivered == 0 {
+        let cause = evidence
+            .foreign
+            .as_ref()
+            .map_or_else(String::new, |foreign| {
+                foreign_rules::why_nothing(foreign, evidence.feed.is_some())
+            });
         reasons.push((
             Verdict::Invalid,
-            "nothing was delivered, so nothing was measured".into(),
+            format!("nothing was delivered, so nothing was measured{cause}"),
         ));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fanwire_protocol::{CloseFrame, Connection, Event, Input, MaskingKey, Sender, Workspace};
+use fanwire_protocol::{
+    CloseFrame, Connection, Event, Input, MaskingKey, Sender, StatusCode, Workspace,
+};
 
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::nats;
@@ -70,10 +72,10 @@ impl Seat {
                             hear::subscriber(desk, books, session, &message, now_ns, answers);
                         }
                     }
-                    Role::Publisher(_) => {
+                    Role::Publisher(place) => {
                         let session = &mut self.session;
                         self.is_confirmed |=
-                            hear::publisher(desk, session, &message, now_ns, answers);
+                            hear::publisher(desk, place, session, &message, now_ns, answers);
                     }
                 },
                 Ok(Some(Event::Ping(payload))) => {
@@ -111,6 +113,7 @@ fn answer_close(
     codes: &mut BTreeMap<u16, u64>,
     scratch: &mut Vec<u8>,
 ) -> End {
+    let said = said_at_close(frame);
     let code = frame.map(|frame| frame.code);
     // 1005 stands for "no status code" and never travels (RFC 6455 7.4.1).
     let number = code.map_or(1005, |code| code.0);
@@ -121,8 +124,26 @@ fn answer_close(
     }
     (
         "closed_by_server",
-        format!("the server sent a close frame that nobody had asked for ({number})"),
+        format!("the server sent a close frame that nobody had asked for ({number}{said})"),
     )
+}
+
+/// The reason that a close frame gives, and what its status code usually means.
+fn said_at_close(frame: Option<&CloseFrame<'_>>) -> String {
+    let Some(frame) = frame else {
+        return String::new();
+    };
+    let mut said = String::new();
+    if !frame.reason.is_empty() {
+        said = format!(": \"{}\"", frame.reason.escape_debug());
+    }
+    if frame.code == StatusCode::POLICY {
+        said.push_str(
+            "; 1008 is a matter of policy: is the token, the Origin or the subscribe message one \
+             that this server accepts?",
+        );
+    }
+    said
 }
 
 /// Ends of readers that were made slow have names of their own: a server may close those.

@@ -2,6 +2,7 @@
 
 use crate::fanout::board::Board;
 use crate::fanout::books::{Books, Counts};
+use crate::fanout::feed::FeedSheet;
 use crate::fanout::layout::{CLASSES, Class, Layout};
 use crate::tally::Latency;
 
@@ -116,6 +117,54 @@ pub struct Comings {
     pub not_recovered: u64,
 }
 
+/// Parts of the subscribers, in the order in which they connected, whose latency is told apart.
+pub const TENTHS: usize = 10;
+/// Of a message that nobody can interpret, so many bytes are shown.
+pub const EXAMPLE_SIZE: usize = 100;
+
+/// What a server said beside the messages that were to be measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignSheet {
+    /// Messages to subscribers without a payload of ours.
+    pub unmarked: u64,
+    /// Messages to subscribers that confirmed a subscription.
+    pub confirmations: u64,
+    /// Messages to subscribers before the load that are not counted: those of earlier runs, and
+    /// everything that a feed sends until then.
+    pub before_load: u64,
+    /// Copies that publishers got.
+    pub publisher_copies: u64,
+    /// Other messages that publishers got.
+    pub publisher_messages: u64,
+    /// The beginning of the first message to a subscriber that could not be interpreted.
+    pub example: Option<Box<[u8]>>,
+    /// The same of a publisher.
+    pub publisher_example: Option<Box<[u8]>>,
+}
+
+impl ForeignSheet {
+    /// Adds the sheet of another thread.
+    pub fn add(&mut self, other: &ForeignSheet) {
+        self.unmarked += other.unmarked;
+        self.confirmations += other.confirmations;
+        self.before_load += other.before_load;
+        self.publisher_copies += other.publisher_copies;
+        self.publisher_messages += other.publisher_messages;
+        keep_first(&mut self.example, other.example.as_deref());
+        keep_first(
+            &mut self.publisher_example,
+            other.publisher_example.as_deref(),
+        );
+    }
+}
+
+/// Keeps the beginning of the first message that is offered.
+pub fn keep_first(example: &mut Option<Box<[u8]>>, message: Option<&[u8]>) {
+    if example.is_none() {
+        *example = message.map(|message| message[..message.len().min(EXAMPLE_SIZE)].into());
+    }
+}
+
 /// Everything one thread brings home beside `tally::Sheet`.
 #[derive(Clone, Debug, Default)]
 pub struct FanoutSheet {
@@ -143,6 +192,13 @@ pub struct FanoutSheet {
     pub unconfirmed: u64,
     /// Bytes that subscribers received, frames and control messages included.
     pub wire_bytes: u64,
+    /// From when a message was due to each copy at a healthy subscriber, by its tenth. Of a run with
+    /// very many messages every n-th one is taken.
+    pub tenths: [Latency; TENTHS],
+    /// What servers said beside it.
+    pub foreign: ForeignSheet,
+    /// What came of a feed that the server paces.
+    pub feed: FeedSheet,
 }
 
 impl FanoutSheet {
@@ -180,5 +236,10 @@ impl FanoutSheet {
         self.comings.not_recovered += other.comings.not_recovered;
         self.unconfirmed += other.unconfirmed;
         self.wire_bytes += other.wire_bytes;
+        for (mine, theirs) in self.tenths.iter_mut().zip(&other.tenths) {
+            mine.add(theirs);
+        }
+        self.foreign.add(&other.foreign);
+        self.feed.add(&other.feed);
     }
 }

@@ -15,6 +15,8 @@ const STAMP_HEX: usize = 2 * STAMP;
 const JSON_OPEN: &[u8] = b"{\"stamp\":\"";
 /// The quote that ends the stamp.
 const JSON_SHUT: usize = 1;
+/// Stands before the stamp of an embedded payload, which is looked for inside messages.
+const MARK: &[u8; 8] = b"FANWIRE0";
 /// Largest payload: its length is stamped in three bytes.
 pub const SIZE_MAX: usize = (1 << 24) - 1;
 /// Streams that can be numbered.
@@ -54,6 +56,17 @@ pub enum Read {
     Torn,
 }
 
+/// A payload that was found inside a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub read: Read,
+    /// Bytes it had when it was written; 0 when that cannot be told.
+    pub size: usize,
+    /// Where to look for the next one.
+    pub end: usize,
+}
+
 /// Smallest payload of a form.
 pub fn size_min(form: Form) -> usize {
     match form {
@@ -63,6 +76,11 @@ pub fn size_min(form: Form) -> usize {
     }
 }
 
+/// Smallest payload of a form that is embedded; see [`Codec::embedded`].
+pub fn embedded_size_min(form: Form) -> usize {
+    size_min(form) + MARK.len()
+}
+
 /// Writes and reads the payloads of a run.
 #[derive(Debug)]
 pub struct Codec {
@@ -70,9 +88,34 @@ pub struct Codec {
     size: usize,
     run: u32,
     filling: Vec<u8>,
+    /// Set when payloads travel inside messages of somebody else's making.
+    mark: Option<memchr::memmem::Finder<'static>>,
 }
 
 impl Codec {
+    /// Payloads that others put into messages of their own, where [`Codec::find`] finds them. A text
+    /// consists of letters and digits, which no escaping changes, and is checked whole. Of a JSON
+    /// document only the stamp is: its white space and the order of its members are not ours.
+    ///
+    /// A binary form makes no sense here and is written as text.
+    pub fn embedded(form: Form, size: usize, run: u32, seed: u64) -> Codec {
+        let form = if form == Form::Binary {
+            Form::Text
+        } else {
+            form
+        };
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x656d_6265_6464_6564);
+        Codec {
+            form,
+            size: size.clamp(embedded_size_min(form), SIZE_MAX),
+            run,
+            filling: (0..size + FILLING_OFFSETS as usize)
+                .map(|_| random.alphanumeric() as u8)
+                .collect(),
+            mark: Some(memchr::memmem::Finder::new(MARK)),
+        }
+    }
+
     /// Payloads of `size` bytes, which is raised to [`size_min`].
     pub fn new(form: Form, size: usize, run: u32, seed: u64) -> Codec {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x6669_6c6c_696e_6700);
@@ -91,6 +134,7 @@ impl Codec {
             size: size.clamp(size_min(form), SIZE_MAX),
             run,
             filling,
+            mark: None,
         }
     }
 
@@ -108,25 +152,30 @@ impl Codec {
     pub fn write(&self, stamp: &Stamp, out: &mut Vec<u8>) {
         out.clear();
         let mut bytes = self.pack(stamp);
+        let (at, behind) = self.places();
         match self.form {
             Form::Binary => {
                 out.extend_from_slice(&bytes);
                 self.fill(stamp, out);
             }
             Form::Text => {
-                out.resize(STAMP_HEX, b'0');
+                self.begin_stamp(out);
                 self.fill(stamp, out);
             }
             Form::Json => {
                 out.extend_from_slice(JSON_OPEN);
-                out.resize(JSON_OPEN.len() + STAMP_HEX, b'0');
+                self.begin_stamp(out);
                 out.push(b'"');
                 let rest = self.size - out.len();
                 document::append(stamp.stream, stamp.sequence, rest, out);
             }
         }
-        let (at, behind) = self.places();
-        let crc = checksum(&bytes[..CRC_AT], &out[behind..]);
+        let covered = if self.covers_all() {
+            &out[behind..]
+        } else {
+            &[]
+        };
+        let crc = checksum(&bytes[..CRC_AT], covered);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         match self.form {
             Form::Binary => out[..STAMP].copy_from_slice(&bytes),
@@ -139,6 +188,19 @@ impl Codec {
         }
     }
 
+    /// The mark, if there is one, and room for the digits.
+    fn begin_stamp(&self, out: &mut Vec<u8>) {
+        if self.mark.is_some() {
+            out.extend_from_slice(MARK);
+        }
+        out.resize(out.len() + STAMP_HEX, b'0');
+    }
+
+    /// Whether the CRC covers what stands behind the stamp, too.
+    pub fn covers_all(&self) -> bool {
+        self.mark.is_none() || self.form != Form::Json
+    }
+
     fn fill(&self, stamp: &Stamp, out: &mut Vec<u8>) {
         let offset =
             (stamp.sequence.wrapping_add(u64::from(stamp.stream)) % FILLING_OFFSETS) as usize;
@@ -148,11 +210,13 @@ impl Codec {
 
     /// Where the stamp begins and where what the CRC covers behind it begins.
     fn places(&self) -> (usize, usize) {
-        match self.form {
+        let mark = if self.mark.is_some() { MARK.len() } else { 0 };
+        let (at, size) = match self.form {
             Form::Binary => (0, STAMP),
-            Form::Text => (0, STAMP_HEX),
-            Form::Json => (JSON_OPEN.len(), JSON_OPEN.len() + STAMP_HEX),
-        }
+            Form::Text => (mark, STAMP_HEX),
+            Form::Json => (JSON_OPEN.len() + mark, STAMP_HEX),
+        };
+        (at, at + size)
     }
 
     fn pack(&self, stamp: &Stamp) -> [u8; STAMP] {
@@ -191,6 +255,42 @@ impl Codec {
                 }
             }
         }
+        self.unpack(&bytes, covered, payload.len())
+    }
+
+    /// The first embedded payload that begins at `from` or later, wherever it stands in a message
+    /// and whatever stands around it; `None` when there is none.
+    pub fn find(&self, message: &[u8], from: usize) -> Option<Found> {
+        let at = from + self.mark.as_ref()?.find(message.get(from..)?)?;
+        let hex_at = at + MARK.len();
+        let behind = hex_at + STAMP_HEX;
+        let torn = Found {
+            read: Read::Torn,
+            size: 0,
+            end: hex_at,
+        };
+        let mut bytes = [0; STAMP];
+        let Some(hex) = message.get(hex_at..behind) else {
+            return Some(torn);
+        };
+        if !unhex(hex, &mut bytes) {
+            return Some(torn);
+        }
+        let size = number(&bytes[8..11]) as usize;
+        let (covered, end) = if self.covers_all() {
+            match message.get(behind..at.saturating_add(size)) {
+                Some(covered) => (covered, at + size),
+                None => return Some(torn),
+            }
+        } else {
+            (&message[..0], behind)
+        };
+        let read = self.unpack(&bytes, covered, size);
+        Some(Found { read, size, end })
+    }
+
+    /// What a stamp says, in front of what its CRC covers, in a payload of `size` bytes.
+    fn unpack(&self, bytes: &[u8; STAMP], covered: &[u8], size: usize) -> Read {
         let crc = number(&bytes[CRC_AT..]) as u32;
         if crc != checksum(&bytes[..CRC_AT], covered) {
             return Read::Torn;
@@ -198,7 +298,7 @@ impl Codec {
         if number(&bytes[0..4]) as u32 != self.run {
             return Read::Stranger;
         }
-        if number(&bytes[8..11]) != payload.len() as u64 {
+        if number(&bytes[8..11]) != size as u64 || (self.mark.is_some() && size != self.size) {
             return Read::Torn;
         }
         let intended_ns = number(&bytes[22..30]);
@@ -324,7 +424,81 @@ mod tests {
         assert_eq!(FORMS.map(size_min), [39, 78, 90]);
     }
 
+    const EMBEDDED: [Form; 2] = [Form::Text, Form::Json];
+
+    fn found(codec: &Codec, message: &[u8]) -> Vec<Read> {
+        let mut from = 0;
+        let step = || {
+            let found = codec.find(message, from)?;
+            assert!(found.end > from && found.end <= message.len());
+            from = found.end;
+            Some(found.read)
+        };
+        std::iter::from_fn(step).collect()
+    }
+
+    #[test]
+    fn embedded_payloads_are_found_whatever_stands_around_them() {
+        for form in EMBEDDED {
+            for size in [embedded_size_min(form), 120, 1_024] {
+                let codec = Codec::embedded(form, size, 77, 3);
+                let mut payload = Vec::new();
+                codec.write(&stamp(), &mut payload);
+                assert_eq!(payload.len(), size, "{form:?}");
+                let text = String::from_utf8(payload).expect("text");
+                let whole = vec![Read::Whole(stamp())];
+                let quoted = serde_json::to_string(&text).expect("a string");
+                let twice_quoted = serde_json::to_string(&quoted).expect("a string");
+                for message in [
+                    text.clone(),
+                    format!("MSG from 7: {text}\r\n"),
+                    format!("{{\"data\":{quoted},\"n\":1}}"),
+                    format!("{{\"data\":{twice_quoted}}}"),
+                    format!("FANWIRE{text}"),
+                ] {
+                    assert_eq!(found(&codec, message.as_bytes()), whole, "{message}");
+                }
+                let batch = format!("[{quoted},{quoted}]");
+                assert_eq!(found(&codec, batch.as_bytes()).len(), 2);
+                assert_eq!(found(&codec, b"{\"op\":\"subscribed\"}"), []);
+                let other = Codec::embedded(form, size, 78, 3);
+                assert_eq!(found(&other, text.as_bytes()), [Read::Stranger]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_document_may_be_written_anew_and_a_text_may_not() {
+        let json = Codec::embedded(Form::Json, 400, 77, 3);
+        let mut payload = Vec::new();
+        json.write(&stamp(), &mut payload);
+        let parsed: serde_json::Value = serde_json::from_slice(&payload).expect("a document");
+        let anew = format!("{parsed:#}");
+        assert_eq!(found(&json, anew.as_bytes()), [Read::Whole(stamp())]);
+        assert!(!json.covers_all());
+        let text = Codec::embedded(Form::Text, 120, 77, 3);
+        text.write(&stamp(), &mut payload);
+        assert!(payload.iter().all(u8::is_ascii_alphanumeric) && text.covers_all());
+        for bit in MARK.len() * 8..payload.len() * 8 {
+            payload[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(found(&text, &payload), [Read::Torn], "bit {bit}");
+            payload[bit / 8] ^= 1 << (bit % 8);
+        }
+        payload.truncate(119);
+        assert_eq!(found(&text, &payload), [Read::Torn], "cut");
+    }
+
     proptest! {
+        #[test]
+        fn no_message_panics(front in proptest::collection::vec(any::<u8>(), 0..50), cut in 0usize..130,
+                             back in proptest::collection::vec(any::<u8>(), 0..50), form in 0usize..2) {
+            let codec = Codec::embedded(EMBEDDED[form], 130, 77, 3);
+            let mut payload = Vec::new();
+            codec.write(&stamp(), &mut payload);
+            let message = [&front, &payload[..cut], &back].concat();
+            prop_assert!(found(&codec, &message).len() <= 1);
+        }
+
         #[test]
         fn stamps_survive(stream in 0..STREAMS_MAX, number in 0u64..1 << 48, sequence in 0u64..1 << 40,
                           intended_ns in 0u64..1 << 62, delay in 0u64..1 << 40, is_probe: bool, form in 0usize..3) {

@@ -14,12 +14,13 @@ use crate::config::Config;
 use crate::fanout::books::Books;
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::nats;
-use crate::fanout::hear;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
 use crate::fanout::publish::publisher_connections;
 use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
+use crate::fanout::sheet::TENTHS;
 use crate::fanout::throttle::Throttle;
+use crate::fanout::{foreign, hear};
 use crate::gauges::{FanoutShown, Gauges};
 use crate::heartbeat::{Heartbeat, Rounds};
 use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
@@ -77,6 +78,10 @@ pub struct FanoutWorker {
     /// Pings, while there is load.
     rounds: Option<Rounds>,
     adopted: usize,
+    /// Subscribers that have connected, those that come back left out.
+    joined: u64,
+    /// When the last subscriber asked for what it wants.
+    pub(super) introduced_ns: u64,
     scratch: Vec<u8>,
     reading: ReadMemory,
     pub(super) writing: WriteMemory,
@@ -129,6 +134,8 @@ impl FanoutWorker {
             has_stalled: false,
             rounds: None,
             adopted: 0,
+            joined: 0,
+            introduced_ns: 0,
             scratch: Vec::new(),
             reading: ReadMemory::default(),
             writing: WriteMemory::default(),
@@ -404,14 +411,27 @@ impl Application for FanoutWorker {
             session: nats::Session::default(),
         };
         self.seats.insert(token, seat);
+        let count = self.subscribers.len() as u64;
         if let Role::Subscriber(index) = role
             && let Some(subscriber) = self.subscribers.get_mut(index as usize)
         {
             subscriber.token = Some(token);
             if std::mem::take(&mut subscriber.is_away) {
                 self.desk.fan.comings.returned += 1;
+            } else {
+                let tenth = self.joined * TENTHS as u64 / count.max(1);
+                // Nobody joins twice, so it is 9 at most.
+                subscriber.books.tenth = tenth.min(TENTHS as u64 - 1) as u8;
+                self.joined += 1;
             }
-            hear::introduce(&self.desk, &subscriber.books, &mut self.answers);
+            hear::introduce(&mut self.desk, &subscriber.books, number, &mut self.answers);
+            self.introduced_ns = io.read_clock_ns();
+            self.send_answers(io, token);
+        }
+        if let Role::Publisher(place) = role
+            && self.options.dialect == Dialect::Custom
+        {
+            foreign::introduce_publisher(&mut self.desk, place, number, &mut self.answers);
             self.send_answers(io, token);
         }
         if !first_bytes.is_empty() {

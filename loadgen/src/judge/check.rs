@@ -64,6 +64,7 @@ fn measured_by(config: &Config, metric: Metric) -> Result<(), String> {
     match metric {
         Metric::Echo => only(Mode::Echo),
         Metric::Storm | Metric::ConnectReady => only(Mode::Storm),
+        Metric::ChurnRecover | Metric::ChurnRate => only(Mode::Churn),
         Metric::Fanout
         | Metric::FanoutFirst
         | Metric::FanoutLast

@@ -42,11 +42,16 @@ pub fn measure(report: &Report, metric: Metric, statistic: Statistic) -> Option<
         Metric::FanoutReach => report.delivered_share,
         Metric::ErrorsRatio => share(errors(report), attempts(report)),
         Metric::ErrorsCount => Some(errors(report) as f64),
-        Metric::AliveRatio => share(connections.alive, connections.asked),
+        // A churn asks for many more connections than it holds: its clients are what counts.
+        Metric::AliveRatio => match &report.churn {
+            Some(churn) if report.mode == "churn" => share(churn.alive, churn.clients),
+            _ => share(connections.alive, connections.asked),
+        },
         Metric::LostCount => Some(report.messages.lost as f64),
         Metric::ServerCpu => server?.busy_share,
         Metric::ServerMemory => server?.rss_bytes_per_connection,
         Metric::Rate => Some(report.messages_per_second),
+        Metric::ChurnRate => Some(report.churn.as_ref()?.opened_per_second),
         _ => None,
     }
 }
@@ -102,6 +107,10 @@ fn source(report: &Report, metric: Metric) -> Option<(&'static str, Option<&Perc
         // A storm counts from when a connection was due until its message was answered.
         Metric::ConnectReady if report.mode == "storm" => response,
         Metric::ConnectReady => ("ready", None),
+        Metric::ChurnRecover => {
+            let churn = report.churn.as_ref()?;
+            ("recover", Some(&churn.recover_ns))
+        }
         Metric::GeneratorLate => ("late", Some(&report.generator.late_ns)),
         _ => return None,
     })

@@ -33,6 +33,10 @@ pub enum Metric {
     ConnectReady,
     /// Storm: a whole cycle.
     Storm,
+    /// Churn: from the loss of a connection, or the first refusal, to being served again.
+    ChurnRecover,
+    /// Churn: connections opened per second.
+    ChurnRate,
     /// How late messages were sent.
     GeneratorLate,
     /// Failures among everything that was attempted.
@@ -86,7 +90,7 @@ pub enum Unit {
 }
 
 /// Every metric with its name; those that are one number stand at the end.
-pub const METRICS: [(&str, Metric); 21] = [
+pub const METRICS: [(&str, Metric); 23] = [
     ("echo", Metric::Echo),
     ("response", Metric::Response),
     ("service", Metric::Service),
@@ -99,7 +103,9 @@ pub const METRICS: [(&str, Metric); 21] = [
     ("connect.upgrade", Metric::ConnectUpgrade),
     ("connect.ready", Metric::ConnectReady),
     ("storm", Metric::Storm),
+    ("churn.recover", Metric::ChurnRecover),
     ("gen.late", Metric::GeneratorLate),
+    ("churn.rate", Metric::ChurnRate),
     ("fanout.reach", Metric::FanoutReach),
     ("errors.ratio", Metric::ErrorsRatio),
     ("errors.count", Metric::ErrorsCount),
@@ -129,6 +135,7 @@ impl Metric {
                 | Metric::ServerCpu
                 | Metric::ServerMemory
                 | Metric::Rate
+                | Metric::ChurnRate
         )
     }
 
@@ -139,7 +146,7 @@ impl Metric {
             (Metric::AliveRatio | Metric::ServerCpu, _) => Unit::Share,
             (Metric::ErrorsCount | Metric::LostCount, _) => Unit::Count,
             (Metric::ServerMemory, _) => Unit::Bytes,
-            (Metric::Rate, _) | (_, Statistic::Rate) => Unit::PerSecond,
+            (Metric::Rate | Metric::ChurnRate, _) | (_, Statistic::Rate) => Unit::PerSecond,
             (_, Statistic::Count) => Unit::Count,
             _ => Unit::Nanoseconds,
         }

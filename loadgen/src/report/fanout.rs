@@ -5,9 +5,13 @@ use std::fmt::{self, Write as _};
 use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
 use crate::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
+use crate::report::foreign;
 
 /// What was published and delivered, before the latencies.
 pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
+    if let Some(feed) = &fanout.feed {
+        return foreign::feed_head(report, fanout, feed, out);
+    }
     let settings = &fanout.settings;
     writeln!(
         out,
@@ -57,6 +61,15 @@ pub fn integrity(fanout: &Fanout, out: &mut String) -> fmt::Result {
             least * 100.0,
             format_count(message.followed)
         )?;
+    }
+    if let Some(position) = &fanout.position {
+        foreign::position(position, out)?;
+    }
+    if let Some(figures) = &fanout.foreign {
+        foreign::foreign(figures, fanout.feed.is_some(), out)?;
+    }
+    if let Some(feed) = &fanout.feed {
+        return foreign::feed_ledger(feed, out);
     }
     ledger(out, "ledger", &fanout.ledger)?;
     if fanout.classes.len() > 1 {

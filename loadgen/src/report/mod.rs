@@ -3,6 +3,7 @@
 pub mod churn;
 pub mod csv;
 pub mod fanout;
+pub mod foreign;
 pub mod hgrm;
 pub mod hlog;
 pub mod html;

@@ -34,6 +34,12 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
         ("idle", _) => {}
         // Its only messages are then the first of every connection.
         ("churn", "none") => {}
+        ("fanout", "server") => push(
+            "delivery (one way)",
+            "from a message's own time stamp, by the server's clock, to its arrival",
+            "response",
+            &latency.response,
+        ),
         ("fanout", _) => {
             push(
                 "delivery (intended)",
@@ -171,6 +177,14 @@ fn fanout_rows<'a>(
         "fanout_spread",
         &fanout.message.spread_ns,
     );
+    if let Some(feed) = &fanout.feed {
+        push(
+            "between two messages",
+            "from one message of a subscriber to its next",
+            "",
+            &feed.interval_ns,
+        );
+    }
     for class in &fanout.classes {
         let name = match class.class.as_ref() {
             "slow" => "delivery, slow",

@@ -105,6 +105,9 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         None if report.mode == "idle" => {
             parts.push(format!("held for {:.1}s", report.duration_s));
         }
+        None if report.loop_model == "server" => {
+            parts.push(format!("{achieved} messages/s, paced by the server"));
+        }
         None => parts.push(format!("{achieved}{unit}/s in a closed loop")),
     }
     if let Some(share) = report.generator.cpu_share {
@@ -149,9 +152,12 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
     } else {
         format!(" / {} served", format_count(connections.served))
     };
+    let fairness = connections
+        .fairness
+        .map_or_else(String::new, |index| format!(" · fairness {index:.3}"));
     writeln!(
         out,
-        "{noun} {} asked / {} open / {} upgraded{served}{alive}",
+        "{noun} {} asked / {} open / {} upgraded{served}{alive}{fairness}",
         format_count(connections.asked),
         format_count(connections.open),
         format_count(connections.upgraded),

@@ -14,6 +14,7 @@ use crate::cli::judge::JudgeArguments;
 use crate::cli::output::OutputArguments;
 use crate::cli::{Cli, Job};
 use crate::config::Config;
+use crate::judge::{self, Threshold};
 use crate::quantity::parse_duration_ns;
 use crate::scenario::file::{LoadText, OptionText, Placed, ScenarioText, Setting, URL};
 use crate::scenario::source::{Source, suggestion};
@@ -39,6 +40,8 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// Further thresholds.
     pub thresholds: Vec<String>,
+    /// INVALID does not decide exit codes.
+    pub is_invalid_allowed: bool,
     /// Nothing is shown while loads last.
     pub is_quiet: bool,
 }
@@ -77,7 +80,7 @@ pub struct Plan {
     /// Stages, which follow each other.
     pub stages: Vec<Stage>,
     /// Thresholds of the whole.
-    pub thresholds: Vec<String>,
+    pub thresholds: Vec<Threshold>,
     /// Remarks for the report.
     pub notes: Vec<String>,
 }
@@ -140,11 +143,47 @@ impl Plan {
             description: scenario.description.clone(),
             needs: scenario.needs.clone(),
             stages,
-            thresholds: whole,
+            thresholds: Vec::new(),
             notes: Vec::new(),
         };
         plan.place(overrides);
+        for (text, span) in whole {
+            let threshold = plan.threshold(&text).map_err(|sentence| match span {
+                Some(span) => scenario.source.error(&span, sentence),
+                None => sentence,
+            })?;
+            plan.thresholds.push(threshold);
+        }
         Ok(plan)
+    }
+
+    /// A threshold of the whole: every load must measure what it is about.
+    fn threshold(&self, text: &str) -> Result<Threshold, String> {
+        let threshold = Threshold::parse(text)?;
+        let measures = |load: &&PlannedLoad| {
+            let mut config = load.config.clone();
+            config.judge.thresholds = vec![threshold.clone()];
+            config.judge.abort_on.clear();
+            judge::check(&config).is_ok()
+        };
+        let able: Vec<&str> = self
+            .loads()
+            .filter(measures)
+            .map(|load| load.name.as_str())
+            .collect();
+        if able.len() == self.loads().count() {
+            return Ok(threshold);
+        }
+        let cure = able.first().map_or_else(
+            || "no load measures it".to_owned(),
+            |name| {
+                format!(
+                    "not every load measures it ({} can); write '{name}.{text}' for that load alone",
+                    able.join(", ")
+                )
+            },
+        );
+        Err(format!("threshold '{text}': {cure}"))
     }
 
     /// All loads, in their order.
@@ -161,6 +200,7 @@ impl Plan {
             for load in &mut stage.loads {
                 let config = &mut load.config;
                 config.server_pid = config.server_pid.or(overrides.server_pid);
+                config.judge.is_invalid_allowed = overrides.is_invalid_allowed;
                 config.outputs.is_quiet = overrides.is_quiet;
                 // Several live views would fight for one terminal.
                 config.outputs.has_view = false;
@@ -190,27 +230,33 @@ fn takes_part(scenario: &ScenarioText, load: &LoadText) -> Result<bool, String> 
     })
 }
 
-/// Thresholds of the whole, and of loads by name.
-type Thresholds = (Vec<String>, BTreeMap<String, Vec<String>>);
+/// Thresholds of the whole with their places, and of loads by name.
+type Thresholds = (
+    Vec<(String, Option<Range<usize>>)>,
+    BTreeMap<String, Vec<String>>,
+);
 
 fn thresholds(scenario: &ScenarioText, overrides: &Overrides) -> Result<Thresholds, String> {
     let mut whole = Vec::new();
     let mut of_loads: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut add = |text: String| {
+    let mut add = |text: String, span: Option<Range<usize>>| {
         let named = text.split_once('.').and_then(|(name, rest)| {
             let is_load = scenario.loads.iter().any(|load| load.name == name.trim());
             is_load.then(|| (name.trim().to_owned(), rest.to_owned()))
         });
         match named {
             Some((name, rest)) => of_loads.entry(name).or_default().push(rest),
-            None => whole.push(text),
+            None => whole.push((text, span)),
         }
     };
     for threshold in &scenario.thresholds {
         let filled = scenario.parameters.fill(&threshold.text);
-        add(filled.map_err(|sentence| scenario.source.error(&threshold.span, sentence))?);
+        let filled = filled.map_err(|sentence| scenario.source.error(&threshold.span, sentence))?;
+        add(filled, Some(threshold.span.clone()));
     }
-    overrides.thresholds.iter().cloned().for_each(add);
+    for threshold in &overrides.thresholds {
+        add(threshold.clone(), None);
+    }
     Ok((whole, of_loads))
 }
 
@@ -226,6 +272,8 @@ struct Known {
     /// Its long name and the names that stand for it.
     names: Vec<String>,
     takes_value: bool,
+    /// It takes a value or none.
+    may_stand_alone: bool,
 }
 
 fn known(command: &clap::Command) -> Vec<Known> {
@@ -238,6 +286,9 @@ fn known(command: &clap::Command) -> Vec<Known> {
             Some(Known {
                 names,
                 takes_value: argument.get_action().takes_values(),
+                may_stand_alone: argument
+                    .get_num_args()
+                    .is_some_and(|range| range.min_values() == 0),
             })
         })
         .filter(|known| !known.is_called("help") && !known.is_called("version"))
@@ -428,13 +479,12 @@ impl Maker<'_> {
         words: &mut Vec<String>,
     ) -> Result<(), String> {
         let Placed { text: name, span } = &option.name;
-        let takes_value = self
-            .catalogue
-            .option(kind, name)
-            .is_some_and(|known| known.takes_value);
+        let known = self.catalogue.option(kind, name);
+        let takes_value = known.is_some_and(|known| known.takes_value);
+        let may_stand_alone = !takes_value || known.is_some_and(|known| known.may_stand_alone);
         match (&option.setting, takes_value) {
-            (Setting::Flag(true), false) => words.push(format!("--{name}")),
-            (Setting::Flag(false), false) => {}
+            (Setting::Flag(true), _) if may_stand_alone => words.push(format!("--{name}")),
+            (Setting::Flag(false), _) if may_stand_alone => {}
             (Setting::Values(values), true) => {
                 for value in values {
                     let value = self.fill(value, span)?;
@@ -457,7 +507,7 @@ impl Maker<'_> {
                     }
                 }
             }
-            (Setting::Flag(_), true) => {
+            (Setting::Flag(_), _) => {
                 let sentence = format!("'{name}' needs a value, not true or false");
                 return Err(self.source().error(span, sentence));
             }
@@ -703,11 +753,7 @@ when = "${dialect} != raw"
                 "s.toml:4:1",
                 "needs a value",
             ),
-            (
-                format!("{load}deflate = 5\n"),
-                "s.toml:4:1",
-                "true or false",
-            ),
+            (format!("{load}spin = 5\n"), "s.toml:4:1", "true or false"),
             (
                 format!("{load}size = \"${{none}}\"\n"),
                 "s.toml:4:1",
@@ -740,6 +786,26 @@ when = "${dialect} != raw"
             assert!(error.contains(word), "{text}: {error}");
             assert!(!error.contains("Usage:"), "{error}");
         }
+    }
+
+    #[test]
+    fn thresholds_are_of_the_whole_or_of_a_load() {
+        let text = format!(
+            "[scenario]\nthreshold = [\"errors.ratio<1%\", \"talk.echo.p99<5ms\"]\n{}",
+            two()
+        );
+        let planned = plan(&text).expect("valid");
+        assert_eq!(planned.thresholds[0].expression, "errors.ratio<1%");
+        let talk = planned.loads().next().expect("a load");
+        assert_eq!(talk.config.judge.thresholds[0].expression, "echo.p99<5ms");
+        let general = text.replace("talk.echo", "echo");
+        let error = plan(&general).expect_err("fanout measures no echo");
+        assert!(
+            error.starts_with("s.toml:2:") && error.contains("'talk.echo.p99"),
+            "{error}"
+        );
+        let wrong = text.replace("talk.echo.p99<5ms", "talk.echo.p99<5lightyears");
+        assert!(plan(&wrong).expect_err("no unit").starts_with("s.toml:"));
     }
 
     #[test]

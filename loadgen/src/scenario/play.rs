@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::commands::{Failure, INTERRUPTED, RUN_ERROR, load};
+use crate::commands::repeat::worse;
+use crate::commands::{Failure, INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FAILED, load};
+use crate::judge::measure::judge;
 use crate::merge::combine;
-use crate::model::{Part, Report};
+use crate::model::{Part, Report, ThresholdResult};
 use crate::scenario::plan::{Plan, PlannedLoad, Stage};
+use crate::verdict::Verdict;
 
 /// How often a load that waits for its start looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -112,7 +115,11 @@ fn play_load(
 ///
 /// # Errors
 /// When no load began, or when reports cannot be put together.
-pub fn combined(plan: &Plan, parts: Vec<Part>) -> Result<Report, Failure> {
+pub fn combined(
+    plan: &Plan,
+    parts: Vec<Part>,
+    is_invalid_allowed: bool,
+) -> Result<Report, Failure> {
     if parts.is_empty() {
         return Err(Failure {
             message: "interrupted before a load began".into(),
@@ -121,13 +128,20 @@ pub fn combined(plan: &Plan, parts: Vec<Part>) -> Result<Report, Failure> {
     }
     let reports: Vec<Report> = parts.iter().map(|part| part.report.clone()).collect();
     let mut whole = combine(&reports).map_err(Failure::run)?;
-    whole.verdict_reasons = parts
-        .iter()
-        .flat_map(|part| {
-            let reasons = part.report.verdict_reasons.iter();
-            reasons.map(|reason| format!("{}: {reason}", part.name))
-        })
-        .collect();
+    if let [part] = parts.as_slice() {
+        let reasons = &mut whole.verdict_reasons;
+        reasons
+            .iter_mut()
+            .for_each(|reason| *reason = format!("{}: {reason}", part.name));
+    }
+    for (index, part) in parts.iter().enumerate() {
+        let numbered = format!("load {}: ", index + 1);
+        for reason in &mut whole.verdict_reasons {
+            if let Some(rest) = reason.strip_prefix(&numbered) {
+                *reason = format!("{}: {rest}", part.name);
+            }
+        }
+    }
     let skipped = plan.loads().count() - parts.len();
     if skipped > 0 {
         whole
@@ -141,6 +155,29 @@ pub fn combined(plan: &Plan, parts: Vec<Part>) -> Result<Report, Failure> {
             .notes
             .push(format!("the scenario {} needs {needs}", plan.name));
     }
+    judge_whole(plan, &mut whole, &parts, is_invalid_allowed);
     whole.parts = parts;
     Ok(whole)
+}
+
+/// Thresholds of the whole and of the parts, and the exit code that says most.
+fn judge_whole(plan: &Plan, whole: &mut Report, parts: &[Part], is_invalid_allowed: bool) {
+    let own = plan.thresholds.iter();
+    whole.thresholds = own.map(|threshold| judge(whole, threshold)).collect();
+    let is_missed = whole.thresholds.iter().any(|result| !result.is_met);
+    for part in parts {
+        let named = part.report.thresholds.iter().cloned();
+        whole.thresholds.extend(named.map(|result| ThresholdResult {
+            expression: format!("{}.{}", part.name, result.expression),
+            ..result
+        }));
+    }
+    let codes = parts.iter().map(|part| part.report.exit_code);
+    let code = codes.fold(OK, worse);
+    let of_sum = match whole.verdict {
+        Verdict::Invalid if !is_invalid_allowed => INVALID,
+        _ if is_missed => THRESHOLD_FAILED,
+        _ => OK,
+    };
+    whole.exit_code = worse(code, of_sum);
 }

@@ -44,6 +44,21 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
+    /// The same for another host.
+    ///
+    /// # Errors
+    /// A name that no certificate can be issued for.
+    pub fn at_host(&self, host: &str) -> Result<TlsClient, String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            format!("'{host}' is no host name that a certificate can be issued for")
+        })?;
+        Ok(TlsClient {
+            name,
+            label: host.into(),
+            ..self.clone()
+        })
+    }
+
     /// Reads the files for a server called `host` in its URL.
     ///
     /// # Errors

@@ -5,10 +5,13 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
+pub mod foreign_hub;
+pub mod frames;
 pub mod hub;
 pub mod json_hub;
 pub mod page;
 pub mod reports;
+pub mod ticker;
 pub mod tls;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -2,6 +2,7 @@
 //! what is read is borrowed from one.
 
 pub mod binary;
+pub mod custom;
 pub mod json;
 pub mod nats;
 pub mod raw;
