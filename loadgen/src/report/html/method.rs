@@ -109,7 +109,9 @@ fn settings(report: &Report) -> Vec<(String, String)> {
         ("stages", &config.stages),
     ];
     for (name, value) in special {
-        if !value.is_empty() && report.loop_model != "none" {
+        // In a closed loop there is no schedule to keep.
+        let applies = report.loop_model == "open" || name == "sizes";
+        if !value.is_empty() && applies {
             push(name, value.clone());
         }
     }

@@ -15,7 +15,11 @@ const STEPS_MAX: usize = 240;
 /// # Errors
 /// A sentence about a histogram that cannot be read.
 pub fn blocks(report: &Report) -> Result<Vec<Block>, String> {
-    let mut blocks = vec![Block::Facts(facts(report))];
+    let facts = facts(report);
+    let mut blocks = Vec::new();
+    if !facts.is_empty() {
+        blocks.push(Block::Facts(facts));
+    }
     let steps = steps(&report.series, STEPS_MAX)?;
     if steps.len() >= 2 {
         blocks.extend(cpu(&steps).map(Block::Plot));
@@ -56,6 +60,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
             &format!("{many} per server CPU-second"),
             server
                 .messages_per_cpu_second
+                .filter(|rate| *rate > 0.0)
                 .map(|rate| amount(rate, "").joined()),
         );
         push("server memory before", bytes(server.rss_before_bytes));

@@ -107,7 +107,16 @@ fn rate(report: &Report) -> Headline {
             percent(report.messages_per_second / target).joined(),
             amount(target, "/s").joined()
         ),
-        _ => "as fast as replies came".to_owned(),
+        _ => match (&report.churn, report.mode.as_ref()) {
+            (Some(churn), _) => churn
+                .expected_per_second
+                .map_or(String::new(), |expected| {
+                    let expected = amount(expected, "/s").joined();
+                    format!("of {expected} asked for by lifetime")
+                }),
+            (None, "storm") => "as fast as they opened".to_owned(),
+            _ => "as fast as replies came".to_owned(),
+        },
     };
     headline(label, amount(report.messages_per_second, "/s"), note)
 }
@@ -194,6 +203,7 @@ fn resource_headlines(report: &Report, all: &mut Vec<Headline>) {
     let server = report.server.as_ref();
     if let Some(share) = server.and_then(|server| server.busy_share) {
         let rate = server.and_then(|server| server.messages_per_cpu_second);
+        let rate = rate.filter(|rate| *rate > 0.0);
         all.push(headline(
             "server CPU, busiest thread",
             percent(share),
