@@ -108,12 +108,10 @@ fn rate(report: &Report) -> Headline {
             amount(target, "/s").joined()
         ),
         _ => match (&report.churn, report.mode.as_ref()) {
-            (Some(churn), _) => churn
-                .expected_per_second
-                .map_or(String::new(), |expected| {
-                    let expected = amount(expected, "/s").joined();
-                    format!("of {expected} asked for by lifetime")
-                }),
+            (Some(churn), _) => churn.expected_per_second.map_or(String::new(), |expected| {
+                let expected = amount(expected, "/s").joined();
+                format!("of {expected} asked for by lifetime")
+            }),
             (None, "storm") => "as fast as they opened".to_owned(),
             _ => "as fast as replies came".to_owned(),
         },
