@@ -11,6 +11,7 @@ use crate::churn::figures::Churn;
 use crate::churn::rules::ChurnEvidence;
 use crate::config::{Config, Mode};
 use crate::environment::Environment;
+use crate::environment::command_line::url_without_credentials;
 use crate::fanout::figures::{Fanout, deliveries, figures};
 use crate::fanout::rules::FanoutEvidence;
 use crate::figures::{
@@ -202,7 +203,7 @@ impl Report {
                 (_, false) => "closed",
             }
             .into(),
-            url: config.target.url.clone(),
+            url: url_without_credentials(&config.target.url),
             duration_s: seconds,
             warmup_s: config.warmup_ns as f64 / 1e9,
             messages_per_second: per_second,
