@@ -11,6 +11,7 @@ use fanwire_loadgen::fanout::dialect::nats;
 use fanwire_loadgen::fanout::hear;
 use fanwire_loadgen::fanout::layout::{Class, Layout};
 use fanwire_loadgen::plan::Window;
+use fanwire_loadgen::rate::Curve;
 use fanwire_protocol::{Message, MessageKind};
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ impl Bench {
             measure_from_ns: 1_000,
             until_ns: 10_000_000_000,
         };
-        desk.begin(window, 100.0);
+        desk.begin(window, Curve::constant(100.0));
         Bench {
             books: Books::new(&layout, 0),
             desk,
@@ -52,7 +53,7 @@ impl Bench {
 
     /// Publishes a message of stream 0 and returns what goes to the server.
     fn publish(&mut self, number: u64) -> Vec<u8> {
-        let due_ns = self.desk.pace.expect("begun").due_ns(number);
+        let due_ns = self.desk.pace.as_ref().expect("begun").due_ns(number);
         self.desk.compose(0, number, due_ns, due_ns + 5, false);
         let message = self.desk.message().to_vec();
         self.desk.count_published(0, due_ns);
@@ -258,4 +259,28 @@ fn nats_is_a_stream_across_messages() {
     assert!(!bench.hear_as_publisher(MessageKind::Binary, b"INFO {}\r\n"));
     assert!(bench.answers.remove(0).1.ends_with(b"PING\r\n"));
     assert!(bench.hear_as_publisher(MessageKind::Binary, b"PONG\r\n"));
+}
+
+#[test]
+fn a_snapshot_brings_what_is_not_the_runs_and_nothing_is_missing() {
+    let mut bench = Bench::new("--dialect fanwire-json --kind state --keys 2 --snapshot");
+    hear::introduce(&mut bench.desk, &bench.books, 0, &mut bench.answers);
+    let said: Value = serde_json::from_slice(&bench.answers[0].1).expect("JSON");
+    assert_eq!(said["snapshot"], json!(true));
+    bench.hear_text(
+        &json!({"op": "subscribed", "topic": "load.0", "epoch": "5f", "seq": 10, "alias": 1}),
+    );
+    bench.hear_text(
+        &json!({"op": "snapshot", "topic": "load.0", "as_of": 10, "count": 2, "whole": true}),
+    );
+    for seq in [4, 10] {
+        bench.hear_text(
+            &json!({"topic": "load.0", "seq": seq, "key": "k0", "data": {"any": "body's"}}),
+        );
+    }
+    let command: Value = serde_json::from_slice(&bench.publish(0)).expect("JSON");
+    bench.hear_text(&json!({"topic": "load.0", "seq": 11, "key": "k0", "data": command["data"]}));
+    let counts = bench.counts();
+    assert_eq!((counts.repeated, counts.delivered), (2, 1));
+    assert_eq!((counts.torn, counts.strangers, counts.faults), (0, 0, 0));
 }
