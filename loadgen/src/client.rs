@@ -27,6 +27,8 @@ pub const IN_FLIGHT_MAX: usize = 65_536;
 pub struct Desk {
     /// Writes messages and recognises replies.
     pub messages: Messages,
+    /// Sent as text on every connection before any load.
+    pub first_messages: Arc<[Template]>,
     /// Messages are cut into frames of at most this many payload bytes.
     pub fragment_size_bytes: Option<usize>,
     /// Whether latency is also kept from the actual send time (open loop).
@@ -59,6 +61,7 @@ impl Desk {
         };
         Desk {
             messages,
+            first_messages: Arc::default(),
             fragment_size_bytes: None,
             keeps_service,
             window: None,
@@ -168,6 +171,7 @@ impl Client {
                 return false;
             }
         }
+        self.greet(desk, workspace, stamps.sent_ns, out);
         let mut payload = std::mem::take(&mut desk.payload);
         let sequence = self.outstanding.next_sequence();
         let check = desk
@@ -218,28 +222,30 @@ impl Client {
         }
     }
 
-    /// Appends a text message that is no part of the load: no reply to it is expected.
-    pub fn send_first(
+    /// Appends the messages that come before any load, unless that was done already: no replies to
+    /// them are expected. The first message of the load does it too.
+    pub fn greet(
         &mut self,
         desk: &mut Desk,
         workspace: &mut Workspace,
-        text: &Template,
-        number: u64,
         now_ns: u64,
         out: &mut Vec<u8>,
     ) {
+        if desk.first_messages.is_empty() || std::mem::replace(&mut self.has_greeted, true) {
+            return;
+        }
         let mut payload = std::mem::take(&mut desk.payload);
-        payload.clear();
-        desk.messages
-            .write_first(text, self.number, number, now_ns, &mut payload);
-        let key = Some(desk.masking_key());
-        // Refused only after a close frame, when nothing of it matters any more.
-        let _ = self
-            .connection
-            .sender
-            .message(MessageKind::Text, &payload, key, workspace, out);
+        let texts = Arc::clone(&desk.first_messages);
+        for (number, text) in (0..).zip(texts.iter()) {
+            payload.clear();
+            desk.messages
+                .write_first(text, self.number, number, now_ns, &mut payload);
+            let key = Some(desk.masking_key());
+            let sender = &mut self.connection.sender;
+            // Refused only after a close frame, when nothing of it matters any more.
+            let _ = sender.message(MessageKind::Text, &payload, key, workspace, out);
+        }
         desk.payload = payload;
-        self.has_greeted = true;
     }
 
     /// Takes received bytes. Pongs and close frames are appended to `out`.

@@ -108,7 +108,7 @@ pub struct Config {
     pub deflate: Option<DeflateOffer>,
     /// New connections per second while opening, all threads together.
     pub connect_rate: Option<f64>,
-    /// Longest time for one TCP connect, and for one opening handshake, each.
+    /// Longest time for one TCP connect, one TLS handshake and one opening handshake, each.
     pub connect_timeout_ms: u64,
     /// Longest wait for outstanding replies after the last message.
     pub drain_ms: u64,

@@ -243,6 +243,16 @@ pub struct Settings {
     pub fragment_size_bytes: Option<usize>,
     #[serde(default)]
     pub masking: Word,
+    /// `--ports`: ports of the server beside the URL's.
+    #[serde(default)]
+    pub further_ports: Vec<u16>,
+    #[serde(default)]
+    pub ping_interval_ms: Option<f64>,
+    /// With `wss://`: the name that was asked for, and whether its certificate was verified.
+    #[serde(default)]
+    pub tls_server_name: Option<String>,
+    #[serde(default)]
+    pub tls_is_verified: Option<bool>,
 }
 
 #[cfg(test)]

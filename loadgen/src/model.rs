@@ -11,6 +11,7 @@ use crate::churn::figures::Churn;
 use crate::churn::rules::ChurnEvidence;
 use crate::config::{Config, Mode};
 use crate::environment::Environment;
+use crate::environment::command_line::url_without_credentials;
 use crate::fanout::figures::{Fanout, deliveries, figures};
 use crate::fanout::rules::FanoutEvidence;
 use crate::figures::{
@@ -202,7 +203,7 @@ impl Report {
                 (_, false) => "closed",
             }
             .into(),
-            url: config.target.url.clone(),
+            url: url_without_credentials(&config.target.url),
             duration_s: seconds,
             warmup_s: config.warmup_ns as f64 / 1e9,
             messages_per_second: per_second,
@@ -574,6 +575,13 @@ fn generator(measured: &Measured, done: u64) -> Generator {
 
 fn settings(config: &Config) -> Settings {
     Settings {
+        further_ports: config.further_ports.clone(),
+        ping_interval_ms: config.ping_interval_ns.map(|ns| ns as f64 / 1e6),
+        tls_server_name: config
+            .tls
+            .as_ref()
+            .map(|client| client.server_name().to_owned()),
+        tls_is_verified: config.tls.as_ref().map(|client| !client.is_insecure()),
         connections: config.connections,
         threads: config.threads,
         message_size_bytes: config.message_size,

@@ -268,7 +268,6 @@ impl Worker {
         if self.config.message.first_messages.is_empty() {
             return;
         }
-        let config = Arc::clone(&self.config);
         let now_ns = io.read_clock_ns();
         let Worker {
             seats,
@@ -283,9 +282,7 @@ impl Worker {
         // Nothing is lost silently: a connection that is gone by now is counted where it ends.
         let _ = io.send(token, |out| {
             link.write(out, writing, |out| {
-                for (number, text) in (0..).zip(&config.message.first_messages) {
-                    client.send_first(desk, workspace, text, number, now_ns, out);
-                }
+                client.greet(desk, workspace, now_ns, out)
             });
         });
     }
@@ -610,6 +607,7 @@ pub fn desk_of(config: &Config, thread: usize) -> Desk {
     let messages = Messages::new(Recipe::of(config), !seed, unix_offset_ns);
     let message = &config.message;
     let mut desk = Desk::new(messages, message.masking, config.is_open_loop(), seed);
+    desk.first_messages = message.first_messages.as_slice().into();
     desk.fragment_size_bytes = message.fragment_size_bytes;
     desk
 }

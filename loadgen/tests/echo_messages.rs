@@ -172,6 +172,44 @@ fn pushes_beside_the_replies_are_left_out() {
     std::fs::remove_file(&tokens).expect("written above");
 }
 
+#[test]
+fn every_cycle_of_a_storm_says_its_first_message_first() {
+    let (sender, firsts) = mpsc::channel();
+    let address = serve(move |_, stream| {
+        let Some(mut socket) = upgrade(stream) else {
+            return;
+        };
+        let Ok(first) = socket.read() else { return };
+        let _ = sender.send(first.to_string());
+        echo(&mut socket, honest);
+    });
+    let url = format!("ws://{address}");
+    let outcome = run(&[
+        "storm",
+        &url,
+        "-c",
+        "2",
+        "-d",
+        "500ms",
+        "-w",
+        "0",
+        "--first-message",
+        "hello {conn}",
+    ]);
+    let cycles = outcome.count("/messages/received");
+    assert!(cycles > 0, "{}", outcome.text);
+    outcome.expect(&[("/messages/corrupt", 0), ("/messages/unsolicited", 0)]);
+    let firsts: BTreeSet<String> = firsts.try_iter().collect();
+    assert!(
+        firsts.len() as u64 >= cycles,
+        "every cycle is a connection of its own"
+    );
+    assert!(
+        firsts.iter().all(|first| first.starts_with("hello ")),
+        "{firsts:?}"
+    );
+}
+
 /// Runs against a server that keeps all data frames.
 fn frames_of(connections: &str, further: &[&str]) -> (Outcome, Vec<Frame>) {
     let (sender, frames) = mpsc::channel();

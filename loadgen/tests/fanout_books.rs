@@ -28,6 +28,7 @@ fn options(topics: u32, publishers: u32, wanted: u32) -> Options {
         stall: None,
         churn: None,
         max_rate: 0,
+        wants_snapshot: false,
         run: RUN,
         custom: Custom::default(),
         feed: None,

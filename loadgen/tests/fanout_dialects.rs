@@ -259,3 +259,27 @@ fn nats_is_a_stream_across_messages() {
     assert!(bench.answers.remove(0).1.ends_with(b"PING\r\n"));
     assert!(bench.hear_as_publisher(MessageKind::Binary, b"PONG\r\n"));
 }
+
+#[test]
+fn a_snapshot_brings_what_is_not_the_runs_and_nothing_is_missing() {
+    let mut bench = Bench::new("--dialect fanwire-json --kind state --keys 2 --snapshot");
+    hear::introduce(&mut bench.desk, &bench.books, 0, &mut bench.answers);
+    let said: Value = serde_json::from_slice(&bench.answers[0].1).expect("JSON");
+    assert_eq!(said["snapshot"], json!(true));
+    bench.hear_text(
+        &json!({"op": "subscribed", "topic": "load.0", "epoch": "5f", "seq": 10, "alias": 1}),
+    );
+    bench.hear_text(
+        &json!({"op": "snapshot", "topic": "load.0", "as_of": 10, "count": 2, "whole": true}),
+    );
+    for seq in [4, 10] {
+        bench.hear_text(
+            &json!({"topic": "load.0", "seq": seq, "key": "k0", "data": {"any": "body's"}}),
+        );
+    }
+    let command: Value = serde_json::from_slice(&bench.publish(0)).expect("JSON");
+    bench.hear_text(&json!({"topic": "load.0", "seq": 11, "key": "k0", "data": command["data"]}));
+    let counts = bench.counts();
+    assert_eq!((counts.repeated, counts.delivered), (2, 1));
+    assert_eq!((counts.torn, counts.strangers, counts.faults), (0, 0, 0));
+}

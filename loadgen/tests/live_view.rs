@@ -42,7 +42,7 @@ fn echo() -> Staged {
 /// What is shown after a look at the end.
 fn view(run: &Staged) -> View {
     let began = Instant::now();
-    let mut follower = Follower::new(began);
+    let mut follower = Follower::default();
     follower.look(&run.live(), began);
     let now = began + Duration::from_secs(1);
     follower.look(&run.live(), now);
@@ -189,10 +189,16 @@ fn every_command_has_rows_of_its_own() {
 
     let mut run = Staged::new("storm ws://127.0.0.1:9 -c 50 -d 10s");
     run.phase = LivePhase::Measuring;
-    run.reading.opened = 700;
+    run.reading.open = 49;
+    run.reading.sent = 749;
+    run.reading.received = 700;
     expect(
         &text(&view(&run), 80, 24),
-        &["700 opened · up to 50 at once", "cycle"],
+        &[
+            "49 under way · up to 50 at once",
+            "749 begun · 700 completed",
+            "cycle",
+        ],
     );
 
     let mut run = Staged::new("idle ws://127.0.0.1:9 -c 50 -d 10s");
@@ -244,7 +250,7 @@ fn a_url_cannot_speak_to_the_terminal() {
 fn rates_are_those_of_the_last_second_not_of_the_opening() {
     let mut run = Staged::new("echo ws://127.0.0.1:9 -c 10 -d 10s");
     let began = Instant::now();
-    let mut follower = Follower::new(began);
+    let mut follower = Follower::default();
     follower.look(&run.live(), began);
     run.phase = LivePhase::WarmUp;
     follower.look(&run.live(), began + Duration::from_secs(30));
@@ -266,7 +272,7 @@ fn rates_are_those_of_the_last_second_not_of_the_opening() {
 #[test]
 fn a_day_long_run_takes_no_more_memory_than_an_hour() {
     let mut run = Staged::new("echo ws://127.0.0.1:9 -c 10 -d 10s");
-    let mut follower = Follower::new(Instant::now());
+    let mut follower = Follower::default();
     let second = run.second(&[(50_000, 1)], true).clone();
     run.seconds.resize(700, second);
     follower.look(&run.live(), Instant::now());

@@ -221,26 +221,57 @@ fn a_tls_handshake_that_is_never_answered() {
 }
 
 #[test]
-fn a_handshake_that_is_cut_off() {
+fn a_handshake_that_is_cut_off_or_comes_to_a_halt() {
     let authority = Authority::new();
     let server = Arc::new(config(&authority.issue("127.0.0.1"), &[&TLS13]));
-    let address = serve(move |_, stream| {
-        // The first flight of the server, of which half is sent.
-        let mut session = rustls::ServerConnection::new(Arc::clone(&server)).expect("a session");
-        let mut stream = stream;
-        while !session.wants_write() {
-            if !matches!(session.read_tls(&mut stream), Ok(1..)) {
-                return;
+    for (is_held, kind, word) in [
+        (false, "tls_failed", "during the TLS handshake"),
+        (true, "tls_timeout", "within 300 ms"),
+    ] {
+        let server = Arc::clone(&server);
+        let address = serve(move |_, mut stream| {
+            // The first flight of the server, of which half is sent.
+            let session = rustls::ServerConnection::new(Arc::clone(&server));
+            let mut session = session.expect("a session");
+            while !session.wants_write() {
+                if !matches!(session.read_tls(&mut stream), Ok(1..)) {
+                    return;
+                }
+                let _ = session.process_new_packets();
             }
-            let _ = session.process_new_packets();
-        }
-        let mut flight = Vec::new();
-        let _ = session.write_tls(&mut flight);
-        let _ = stream.write_all(&flight[..flight.len() / 2]);
+            let mut flight = Vec::new();
+            let _ = session.write_tls(&mut flight);
+            let _ = stream.write_all(&flight[..flight.len() / 2]);
+            if is_held {
+                // Ends when the client gives up.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        let words = ["--tls-ca", authority.file(), "--connect-timeout", "300ms"];
+        let outcome = short_echo(&format!("wss://{address}/"), &words);
+        expect_refusal(&outcome, kind, &[word]);
+    }
+}
+
+#[test]
+fn both_layers_are_closed_in_good_order() {
+    let authority = Authority::new();
+    let server = config(&authority.issue("127.0.0.1"), &[&TLS13, &TLS12]);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let address = serve_secured(server, move |_, mut socket| {
+        echo(&mut socket);
+        // Behind the closing handshake of WebSocket comes that of TLS: the end of the stream is
+        // then an end, and not an error.
+        let _ = sender.send(matches!(socket.get_mut().read(&mut [0; 16]), Ok(0)));
     });
-    let words = ["--tls-ca", authority.file()];
-    let outcome = short_echo(&format!("wss://{address}/"), &words);
-    expect_refusal(&outcome, "tls_failed", &["during the TLS handshake"]);
+    let url = format!("wss://{address}/");
+    let outcome = short_echo(&url, &["--tls-ca", authority.file()]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text);
+    let ends: Vec<bool> = (0..3)
+        .map(|_| receiver.recv_timeout(std::time::Duration::from_secs(30)))
+        .map(|end| end.expect("the server saw the end"))
+        .collect();
+    assert_eq!(ends, [true; 3], "close_notify was missing");
 }
 
 #[test]

@@ -95,6 +95,8 @@ def all_steps(programs):
     steps.append(StepEntry(
         "selftest-canary", "canaries: the selftest notices servers that do something else", check_selftest.check_canaries, programs))
     steps.append(StepEntry("doctor", "what the load generator says of this host", check_selftest.check_doctor, programs))
+    steps.append(StepEntry(
+        "calibrate", "the load generator's ceiling on this host", check_selftest.check_calibrate, programs, is_fast=False))
     per_backend("many", "15,000 connections held", check_scale.check_many_connections, is_fast=False)
     per_backend("hub-stalled", "the hub: readers that stall for good", check_hub_load.check_stalled, is_fast=False)
     per_backend(

@@ -3,12 +3,13 @@
 import json
 import socket
 
-from machine import run_logged
+from machine import cpus_allowed, run_logged
 from processes import Server
-from report import Failure
+from report import Failure, Unavailable
 
 SHORT_TIMEOUT_S = 300
 DOCTOR_TIMEOUT_S = 60
+CALIBRATE_TIMEOUT_S = 300
 # Their counters are exact, so that a busy machine cannot be the reason when one of them is not noticed.
 CANARIES = ("integrity", "upgrades-most", "fanout-reach", "merge", "compare", "search")
 
@@ -77,3 +78,17 @@ def check_doctor(step, programs):
         step.equal("nobody listens", levels.get("TCP connect"), "fail")
     levels = _doctor(step, programs, "too-many", "-c", "100m")
     step.equal("a hundred million connections from one address", levels.get("source ports"), "fail")
+
+
+def check_calibrate(step, programs):
+    """`calibrate` measures everything it promises; what it finds is this host's affair."""
+    if len(cpus_allowed()) < 2:
+        raise Unavailable("needs 2 cores")
+    status, found = _run(step, programs, "calibrate", "calibrate", "-d", "300ms", timeout_s=CALIBRATE_TIMEOUT_S)
+    step.equal("exit status", status, 0)
+    step.case("the clock can be read", found["clock_read_ns"] > 0, found["clock_read_ns"])
+    step.case("a round trip takes time", 0 < found["round_trip_min_ns"] <= found["round_trip_ns"]["p50"], found["round_trip_min_ns"])
+    step.case("messages go round", found["closed_loop"]["messages_per_second"] > 0, found["closed_loop"])
+    for name in ("pacing", "ceilings"):
+        step.equal(f"{name}, sleeping and spinning", [each["is_spinning"] for each in found[name]], [False, True])
+    step.case("sentences", len(found["sentences"]) >= 4, found["sentences"])

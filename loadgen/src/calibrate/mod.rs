@@ -12,6 +12,7 @@ use std::time::Duration;
 use fanwire_reactor::host::monotonic_ns;
 use serde::Serialize;
 
+use crate::environment::Environment;
 use crate::figures::Percentiles;
 use crate::hiccups::Hiccups;
 use crate::search::{Bound, Limits, Outcome as Window, Search, Step};
@@ -117,6 +118,8 @@ pub struct Calibration {
     pub ceilings: Vec<Ceiling>,
     /// What a person should know.
     pub sentences: Vec<String>,
+    /// Host and command line.
+    pub environment: Environment,
 }
 
 /// Does all steps; `show` is told what begins.
@@ -163,6 +166,7 @@ pub fn run(plan: &Plan, mut show: impl FnMut(&str)) -> Result<Calibration, Strin
         pacing,
         ceilings,
         sentences: Vec::new(),
+        environment: Environment::read(plan.generator_processor.as_slice(), Some(true)),
     };
     calibration.sentences = text::sentences(&calibration);
     Ok(calibration)

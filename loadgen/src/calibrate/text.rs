@@ -155,6 +155,7 @@ pub fn render(calibration: &Calibration) -> String {
 mod tests {
     use super::*;
     use crate::calibrate::{ClosedLoop, SCHEMA};
+    use crate::environment::Environment;
 
     fn calibration() -> Calibration {
         let ceiling = |is_spinning, per_second| Ceiling {
@@ -186,6 +187,7 @@ mod tests {
             pacing: Vec::new(),
             ceilings: vec![ceiling(false, 0), ceiling(true, 180_000)],
             sentences: Vec::new(),
+            environment: Environment::default(),
         }
     }
 

@@ -90,6 +90,12 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
     }
     let (source, url) = source(&arguments)?;
     let outputs = arguments.output.into_settings().map_err(Failure::usage)?;
+    if outputs.prometheus.is_some() {
+        return Err(Failure::usage(
+            "--prom shows one load: write prom = \"ADDR:PORT\" into the load of the scenario that it \
+             is to show, and another port into the next",
+        ));
+    }
     let scenario = ScenarioText::parse(source).map_err(Failure::usage)?;
     let overrides = Overrides {
         url,

@@ -64,6 +64,9 @@ pub fn read(report: &Report) -> Vec<Finding> {
         findings.push(Finding::fail(name, explained, cure));
         return findings;
     }
+    if let Some(tls) = &latency.tls {
+        findings.push(Finding::ok("TLS", format_ns(tls.max)));
+    }
     findings.push(Finding::ok(
         "upgrade",
         format!("101 after {}", format_ns(latency.upgrade.max)),

@@ -18,10 +18,16 @@ const SECRET_WORDS: [&str; 7] = [
 ];
 
 /// The arguments with the values of header fields such as `Authorization` or `X-Api-Key` replaced
-/// by three asterisks, and likewise user information and such parameters in URLs.
+/// by three asterisks, and likewise user information and such parameters in URLs. Of the program
+/// itself, which comes first, only the name is left: where it lies is nobody's business.
 pub fn without_credentials(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut is_field = false;
+    let mut is_first = true;
     let clean = |argument: String| {
+        if std::mem::take(&mut is_first) {
+            let name = argument.rsplit('/').next();
+            return name.unwrap_or_default().to_owned();
+        }
         if std::mem::take(&mut is_field) {
             return without_field_value(&argument);
         }
@@ -36,7 +42,7 @@ pub fn without_credentials(arguments: impl IntoIterator<Item = String>) -> Vec<S
                 return format!("{prefix}{}", without_field_value(field));
             }
         }
-        without_url_secrets(argument)
+        url_without_credentials(&argument)
     };
     arguments.into_iter().map(clean).collect()
 }
@@ -53,9 +59,11 @@ fn without_field_value(field: &str) -> String {
     }
 }
 
-fn without_url_secrets(argument: String) -> String {
-    let Some((scheme, rest)) = argument.split_once("://") else {
-        return argument;
+/// A URL, its user information and parameters such as `token` blotted out. What is no URL stays as
+/// it is.
+pub fn url_without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
     };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
@@ -92,7 +100,7 @@ mod tests {
     fn what_lets_somebody_in_is_blotted_out() {
         assert_eq!(
             cleaned(&[
-                "fanwire-loadgen",
+                "/home/somebody/bin/fanwire-loadgen",
                 "echo",
                 "ws://user:pass@host/path?token=abc&room=5",
                 "-H",

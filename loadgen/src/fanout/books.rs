@@ -241,22 +241,26 @@ impl Books {
         let topic = lane.topic;
         let (placed, fault) = lane.cursor.message(number, &mut counts.announced);
         counts.faults += u64::from(fault.is_some());
-        let stamp = believed(layout, codec.read(payload), counts);
-        let taken = match (placed, stamp) {
-            (_, None) => Taken::Other,
-            (_, Some(stamp)) if layout.topic_of(stamp.stream) != topic => {
-                counts.foreign += 1;
-                Taken::Other
-            }
-            (Placed::New, Some(stamp)) => self.put_in_order(layout, index, stamp, false, counts),
-            (Placed::Repeated, Some(_)) => {
+        let taken = match placed {
+            // State from before the subscription: ours or, on a topic with a past, anybody's.
+            Placed::Repeated => {
                 counts.repeated += 1;
                 Taken::Other
             }
-            (Placed::Refused, Some(_)) => {
-                counts.duplicates += 1;
-                Taken::Other
-            }
+            Placed::New | Placed::Refused => match believed(layout, codec.read(payload), counts) {
+                None => Taken::Other,
+                Some(stamp) if layout.topic_of(stamp.stream) != topic => {
+                    counts.foreign += 1;
+                    Taken::Other
+                }
+                Some(stamp) if placed == Placed::New => {
+                    self.put_in_order(layout, index, stamp, false, counts)
+                }
+                Some(_) => {
+                    counts.duplicates += 1;
+                    Taken::Other
+                }
+            },
         };
         (taken, fault)
     }

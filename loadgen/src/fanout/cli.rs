@@ -18,70 +18,84 @@ pub struct FanoutArguments {
     #[command(flatten)]
     common: CommonArguments,
     /// Messages published per second over all publishers, by an absolute schedule
-    #[arg(short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate, required_unless_present = "readers_only")]
+    #[arg(help_heading = "Load", short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate, required_unless_present = "readers_only")]
     rate: Option<f64>,
     /// Messages published back to back on each tick; there are rate/N ticks a second
-    #[arg(long, default_value = "1", value_name = "N", value_parser = parse_count)]
+    #[arg(help_heading = "Load", long, default_value = "1", value_name = "N", value_parser = parse_count)]
     burst: u64,
     /// Payload bytes of a message
-    #[arg(short, long, default_value = "128", value_name = "BYTES", value_parser = parse_size)]
+    #[arg(help_heading = "Messages", short, long, default_value = "128", value_name = "BYTES", value_parser = parse_size)]
     size: u64,
     /// What payloads are: bytes, printable ASCII, or a JSON document that compresses as market data
     /// does (default: binary; text with fanwire-json and custom)
-    #[arg(long, value_enum, value_name = "FORM")]
+    #[arg(help_heading = "Messages", long, value_enum, value_name = "FORM")]
     payload: Option<PayloadChoice>,
     /// How the server is spoken to (default: raw; custom with any of the options for it)
-    #[arg(long, value_enum)]
+    #[arg(help_heading = "Topics", long, value_enum)]
     dialect: Option<DialectChoice>,
     /// Publishers. With more topics than publishers each topic has one of them; with more
     /// publishers than topics they share the topics
-    #[arg(long, default_value = "1", value_name = "N", value_parser = parse_count)]
+    #[arg(help_heading = "Topics", long, default_value = "1", value_name = "N", value_parser = parse_count)]
     publishers: u64,
     /// Topics
-    #[arg(long, default_value = "1", value_name = "N", value_parser = parse_count)]
+    #[arg(help_heading = "Topics", long, default_value = "1", value_name = "N", value_parser = parse_count)]
     topics: u64,
     /// Name of a topic; {topic} is its number
-    #[arg(long, default_value = "load.{topic}", value_name = "TEMPLATE")]
+    #[arg(
+        help_heading = "Topics",
+        long,
+        default_value = "load.{topic}",
+        value_name = "TEMPLATE"
+    )]
     topic_name: String,
     /// Topics that each subscriber subscribes to
-    #[arg(long, default_value = "1", value_name = "K", value_parser = parse_count)]
+    #[arg(help_heading = "Topics", long, default_value = "1", value_name = "K", value_parser = parse_count)]
     topics_per_subscriber: u64,
     /// Exponent of Zipf's law, for how often topics are subscribed to and published on; 0: evenly
-    #[arg(long, default_value = "0", value_name = "S")]
+    #[arg(help_heading = "Topics", long, default_value = "0", value_name = "S")]
     zipf: f64,
     /// Raw: request target of subscribers; further topics are appended as ?topics=b,c
-    #[arg(long, default_value = "/raw/{topic}", value_name = "PATH")]
+    #[arg(
+        help_heading = "Topics",
+        long,
+        default_value = "/raw/{topic}",
+        value_name = "PATH"
+    )]
     subscribe_path: String,
     /// Raw and custom: request target of publishers (raw: /raw/{topic}?publish&subscribe=false;
     /// custom: that of the URL)
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = "Topics", long, value_name = "PATH")]
     publish_path: Option<String>,
     /// Kind of the topics, as the server's configuration has it (fanwire dialects)
-    #[arg(long, value_enum, default_value = "events")]
+    #[arg(help_heading = "Topics", long, value_enum, default_value = "events")]
     kind: KindChoice,
     /// State topics: keys of each topic
-    #[arg(long, default_value = "100", value_name = "N", value_parser = parse_count)]
+    #[arg(help_heading = "Topics", long, default_value = "100", value_name = "N", value_parser = parse_count)]
     keys: u64,
+    /// Ask for the state as it is when subscribing (state topics of fanwire dialects); what was there
+    /// before the run counts as repeated
+    #[arg(help_heading = "Topics", long)]
+    snapshot: bool,
     /// Ask for at most so many messages a second of each topic; 0: no cap (fanwire dialects)
-    #[arg(long, default_value = "0", value_name = "N", value_parser = parse_count)]
+    #[arg(help_heading = "Readers", long, default_value = "0", value_name = "N", value_parser = parse_count)]
     max_rate: u64,
     /// This share of the subscribers reads at most so many bytes a second: 5%:10KB
-    #[arg(long, value_name = "P%:RATE", value_parser = parse_slow)]
+    #[arg(help_heading = "Readers", long, value_name = "P%:RATE", value_parser = parse_slow)]
     slow: Option<Slow>,
     /// This share stops reading after the warm-up for so long: 10%:5s, or for good: 10%:inf
-    #[arg(long, value_name = "P%:TIME", value_parser = parse_stall)]
+    #[arg(help_heading = "Readers", long, value_name = "P%:TIME", value_parser = parse_stall)]
     stall: Option<Stall>,
     /// So many times a second a subscriber leaves, and comes back with a resume (fanwire dialects)
-    #[arg(long, value_name = "N/s", value_parser = parse_rate)]
+    #[arg(help_heading = "Readers", long, value_name = "N/s", value_parser = parse_rate)]
     churn: Option<f64>,
     /// Share of the subscribers that --churn is about
-    #[arg(long, default_value = "10%", value_name = "P%", value_parser = parse_share)]
+    #[arg(help_heading = "Readers", long, default_value = "10%", value_name = "P%", value_parser = parse_share)]
     churn_share: f64,
     /// Load before measuring starts
-    #[arg(short, long, default_value = "1s", value_name = "TIME", value_parser = parse_duration_ns)]
+    #[arg(help_heading = "Load", short, long, default_value = "1s", value_name = "TIME", value_parser = parse_duration_ns)]
     warmup: u64,
     /// New connections per second while opening them (default: as fast as they open)
-    #[arg(long, alias = "join", value_name = "N/s", value_parser = parse_rate)]
+    #[arg(help_heading = "Connecting", long, alias = "join", value_name = "N/s", value_parser = parse_rate)]
     connect_rate: Option<f64>,
     #[command(flatten)]
     foreign: ForeignArguments,
@@ -268,6 +282,9 @@ impl FanoutArguments {
             },
         };
         self.check_dialect(dialect, kind)?;
+        if self.snapshot && (kind == Kind::Events || !dialect.has_sequences()) {
+            return Err("--snapshot needs --kind state, in a fanwire dialect".into());
+        }
         self.check_publish_path(dialect, topics, publishers)?;
         Ok(Options {
             form: self.form(dialect)?,
@@ -289,6 +306,7 @@ impl FanoutArguments {
                 per_second,
                 share: self.churn_share,
             }),
+            wants_snapshot: self.snapshot,
             max_rate: within(self.max_rate, 0..=1_000_000_000, "--max-rate")?,
             run: run_number(),
             custom: self.foreign.custom(self.publish_path.as_deref())?,

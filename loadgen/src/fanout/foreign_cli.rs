@@ -54,7 +54,7 @@ pub struct ForeignArguments {
     publisher_url: Option<String>,
     /// A message to a publisher is the answer to what it sent, in order, when it contains this text
     /// or JSON value
-    #[arg(long, value_name = "TEXT|json:/PTR=VALUE", value_parser = Pattern::parse)]
+    #[arg(long, value_name = "TEXT|json:/PTR=VALUE", value_parser = Pattern::parse_plain)]
     acknowledged_when: Option<Pattern>,
     /// A message to a subscriber that is neither a copy nor a confirmation makes the run INVALID
     #[arg(long)]

@@ -49,7 +49,10 @@ pub fn introduce(desk: &mut Desk, books: &Books, number: u32, answers: &mut Answ
             part as u64 + 1,
             &names,
             &resume,
-            desk.options.max_rate,
+            json::Wishes {
+                max_rate: desk.options.max_rate,
+                wants_snapshot: desk.options.wants_snapshot,
+            },
             &mut out,
         );
         answers.push((MessageKind::Text, out));

@@ -281,6 +281,7 @@ mod tests {
             stall: None,
             churn: None,
             max_rate: 0,
+            wants_snapshot: false,
             run: 1,
             custom: Custom::default(),
             feed: None,

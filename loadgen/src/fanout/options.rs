@@ -190,6 +190,8 @@ pub struct Options {
     pub churn: Option<Churn>,
     /// Fanwire dialects: at most so many messages a second of each topic; 0: no cap.
     pub max_rate: u32,
+    /// Fanwire dialects, state topics: begin with the state as it is.
+    pub wants_snapshot: bool,
     /// Tells the messages of this run from those of another one.
     pub run: u32,
     /// Custom dialect: what is said.

@@ -287,11 +287,13 @@ impl Snapshot {
             "Replies (storm: cycles completed; fan-out: copies delivered)",
             reading.received,
         )?;
-        sink.counter(
-            "connections_opened",
-            "Connections whose opening handshake was completed",
-            reading.opened,
-        )?;
+        if self.mode != Mode::Storm {
+            sink.counter(
+                "connections_opened",
+                "Connections whose opening handshake was completed",
+                reading.opened,
+            )?;
+        }
         let help = "Failures of connections, of any kind, as they happen";
         sink.counter("connections_failed", help, reading.failed)?;
         let help = "What went wrong with connections and messages, by kind, second by second";

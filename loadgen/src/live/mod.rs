@@ -138,7 +138,7 @@ struct LiveView {
 impl LiveView {
     fn start(terminal: Terminal) -> io::Result<LiveView> {
         Ok(LiveView {
-            follower: Follower::new(Instant::now()),
+            follower: Follower::default(),
             display: Display::start(ScreenPainter::new(terminal)?, 1)?,
             last_frame: None,
         })

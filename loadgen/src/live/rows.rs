@@ -62,16 +62,11 @@ pub fn connections(view: &View) -> Row {
     let mut row = named("connections");
     match view.asked.mode {
         Mode::Storm => {
-            push(
-                &mut row,
-                format!("{} opened", format_count(reading.opened)),
-                Tone::Strong,
-            );
-            push(
-                &mut row,
-                format!("up to {} at once", format_count(asked)),
-                Tone::Plain,
-            );
+            // In a storm, connections are there to be opened, not to be open.
+            let open = format!("{} under way", format_count(reading.open));
+            push(&mut row, open, Tone::Strong);
+            let most = format!("up to {} at once", format_count(asked));
+            push(&mut row, most, Tone::Plain);
         }
         _ => {
             let open = format!("{} open", format_count(reading.open));
@@ -133,6 +128,7 @@ pub fn messages(view: &View) -> Row {
         }
         Mode::Storm => {
             let mut row = named("cycles");
+            push(&mut row, count(reading.sent, "begun"), Tone::Plain);
             push(&mut row, count(reading.received, "completed"), Tone::Plain);
             row
         }

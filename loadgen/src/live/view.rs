@@ -28,8 +28,6 @@ pub struct View {
     pub asked: Arc<Asked>,
     /// Which part of the run this is.
     pub phase: LivePhase,
-    /// Since the first look.
-    pub elapsed: Duration,
     /// Since the phase began.
     pub phase_elapsed: Duration,
     /// Until the end of the measurement, in nanoseconds; 0 outside of it.
@@ -106,9 +104,8 @@ pub fn target_per_second(live: &Live<'_>) -> Option<f64> {
 }
 
 /// Follows a run from look to look.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Follower {
-    began: Instant,
     phase: Option<(LivePhase, Instant)>,
     rate_from: Option<(Instant, Reading)>,
     sent_per_second: Option<f64>,
@@ -125,41 +122,10 @@ pub struct Follower {
     troubles: Arc<BTreeMap<String, u64>>,
 }
 
-/// What a look brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// The phase is another one.
-    pub has_new_phase: bool,
-    /// Seconds completed since the last look.
-    pub new_seconds: usize,
-}
-
 impl Follower {
-    /// Before the first look.
-    pub fn new(now: Instant) -> Follower {
-        Follower {
-            began: now,
-            phase: None,
-            rate_from: None,
-            sent_per_second: None,
-            received_per_second: None,
-            asked: None,
-            seconds_seen: 0,
-            last: None,
-            measured: None,
-            rates: Arc::default(),
-            columns: Arc::default(),
-            seconds_dropped: 0,
-            server_rss_first_bytes: None,
-            opened_per_second: None,
-            troubles: Arc::default(),
-        }
-    }
-
     /// Takes a look. Costs next to nothing but once a second, and then well below a millisecond.
-    pub fn look(&mut self, live: &Live<'_>, now: Instant) -> News {
-        let has_new_phase = self.phase.is_none_or(|(phase, _)| phase != live.phase);
-        if has_new_phase {
+    pub fn look(&mut self, live: &Live<'_>, now: Instant) {
+        if self.phase.is_none_or(|(phase, _)| phase != live.phase) {
             self.phase = Some((live.phase, now));
             // What the opening phase counted says nothing about the rate under load.
             self.rate_from = None;
@@ -175,10 +141,6 @@ impl Follower {
         self.seconds_seen = live.seconds.len();
         if !new.is_empty() && live.response.count() > 0 {
             self.measured = Some(Arc::new(Percentiles::of(live.response)));
-        }
-        News {
-            has_new_phase,
-            new_seconds: new.len(),
         }
     }
 
@@ -239,7 +201,6 @@ impl Follower {
         Some(View {
             asked: Arc::clone(self.asked.as_ref()?),
             phase,
-            elapsed: now.saturating_duration_since(self.began),
             phase_elapsed: now.saturating_duration_since(phase_began),
             left_ns: live.left_ns,
             reading: live.reading,

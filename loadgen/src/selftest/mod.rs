@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::environment::Environment;
 use crate::hiccups::Hiccups;
 use crate::quantity::format_ns;
 use cases::{Case, Context};
@@ -75,6 +76,8 @@ pub struct Summary {
     pub repeated: usize,
     /// Duration.
     pub duration_s: f64,
+    /// Host and command line.
+    pub environment: Environment,
     /// Every case.
     pub cases: Vec<CaseResult>,
 }
@@ -99,6 +102,7 @@ pub fn run(context: &Context, cases: &[Case], mut show: impl FnMut(&CaseResult))
         failed: results.len() - passed,
         repeated: results.iter().filter(|result| result.attempts > 1).count(),
         duration_s: begun.elapsed().as_secs_f64(),
+        environment: Environment::read(context.generator_processor.as_slice(), Some(true)),
         cases: results,
     }
 }

@@ -211,6 +211,20 @@ impl Pattern {
         })
     }
 
+    /// The same for messages that are about no topic.
+    ///
+    /// # Errors
+    /// Those of [`Pattern::parse`], and a text that names the topic.
+    pub fn parse_plain(text: &str) -> Result<Pattern, String> {
+        let pattern = Pattern::parse(text)?;
+        if pattern.names_topic() {
+            return Err(format!(
+                "'{text}': answers are taken in the order of what was sent, whatever its {TOPIC}"
+            ));
+        }
+        Ok(pattern)
+    }
+
     /// Whether it tells topics apart.
     pub fn names_topic(&self) -> bool {
         self.wanted.contains(TOPIC)
@@ -311,6 +325,7 @@ mod tests {
         let named = pattern("json:/ch={topic}");
         assert!(named.matches(br#"{"ch":"a"}"#, "a") && !named.matches(br#"{"ch":"a"}"#, "b"));
         assert!(pattern("json:/id=1").matches(br#"{"id":1}"#, ""));
+        assert!(Pattern::parse_plain("ok").is_ok() && Pattern::parse_plain("{topic}").is_err());
         for wrong in ["", "json:/a", "json:a=1"] {
             assert!(Pattern::parse(wrong).is_err(), "{wrong}");
         }

@@ -202,13 +202,21 @@ pub struct Resume<'a> {
     pub seq: u64,
 }
 
-/// Appends a `subscribe`. Without the snapshot of state topics: what was there before the run is
-/// not the run's.
+/// What a subscription asks for beside its topics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// At most so many messages a second of each topic; 0: no cap.
+    pub max_rate: u32,
+    /// The state of state topics as it is. What was there before the run is not the run's.
+    pub wants_snapshot: bool,
+}
+
+/// Appends a `subscribe`.
 pub fn write_subscribe(
     id: u64,
     topics: &[&str],
     resume: &[Resume<'_>],
-    max_rate: u32,
+    wishes: Wishes,
     out: &mut Vec<u8>,
 ) {
     // Writing to a Vec does not fail, here and below.
@@ -229,10 +237,10 @@ pub fn write_subscribe(
         }
         out.push(b'}');
     }
-    if max_rate > 0 {
-        let _ = write!(out, ",\"max_rate\":{max_rate}");
+    if wishes.max_rate > 0 {
+        let _ = write!(out, ",\"max_rate\":{}", wishes.max_rate);
     }
-    out.extend_from_slice(b",\"snapshot\":false}");
+    let _ = write!(out, ",\"snapshot\":{}}}", wishes.wants_snapshot);
 }
 
 /// Appends a `publish`. `is_json`: the payload is a JSON value; otherwise it becomes a string, and
@@ -374,7 +382,11 @@ mod tests {
             epoch: "5f",
             seq: 812,
         }];
-        write_subscribe(1, &["a", "b"], &resume, 50, &mut out);
+        let wishes = Wishes {
+            max_rate: 50,
+            wants_snapshot: false,
+        };
+        write_subscribe(1, &["a", "b"], &resume, wishes, &mut out);
         let parsed: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!(parsed["op"], "subscribe");
         assert_eq!(parsed["topics"], serde_json::json!(["a", "b"]));

@@ -76,6 +76,23 @@ fn is_noncharacter(character: char) -> bool {
     u32::from(character) & 0xfffe == 0xfffe
 }
 
+/// A page of given sections, for commands whose result is not that of one run.
+///
+/// # Errors
+/// When the template fails.
+pub fn page(heading: &str, subtitle: &str, sections: Vec<Section>) -> Result<String, String> {
+    let page = Page {
+        title: format!("{heading} – fanwire load report"),
+        heading: heading.to_owned(),
+        subtitle: subtitle.to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        style: format!("{COLOUR_STYLE}{PAGE_STYLE}{STYLE}"),
+        comparison: sections,
+        runs: Vec::new(),
+    };
+    page.render().map_err(|error| error.to_string())
+}
+
 /// A run, and the loads of a scenario after it.
 fn push_runs(title: &str, report: &Report, runs: &mut Vec<Run>) -> Result<(), String> {
     runs.push(run(title.to_owned(), report, false)?);

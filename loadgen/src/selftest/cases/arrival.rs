@@ -95,7 +95,7 @@ const POISSON_P_MIN: f64 = 0.001;
 
 fn poisson(context: &Context) -> Findings {
     let rate = context.form.pick(100, 200, 500);
-    let seconds = context.form.pick(5, 10, 30);
+    let seconds = context.form.pick(4, 10, 30);
     let arrival = if context.is_canary {
         "const"
     } else {

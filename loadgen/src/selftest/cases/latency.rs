@@ -38,7 +38,7 @@ const DKW_ALPHA: f64 = 0.001;
 const CONNECTIONS: u32 = 200;
 
 fn fixed(context: &Context) -> Findings {
-    let delay_ns = context.form.pick(100e6, 10e6, 10e6);
+    let delay_ns = context.form.pick(150e6, 10e6, 10e6);
     let percentiles: &[f64] = context.form.pick(&[0.5, 0.9, 0.99], &QUANTILES, &QUANTILES);
     known(context, Delay::Fixed { delay_ns }, percentiles)
 }
@@ -46,14 +46,14 @@ fn fixed(context: &Context) -> Findings {
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 fn exponential(context: &Context) -> Findings {
-    let mean_ns = context.form.pick(60e6, 20e6, 20e6);
+    let mean_ns = context.form.pick(100e6, 20e6, 20e6);
     known(context, Delay::Exponential { mean_ns }, &QUANTILES)
 }
 
 fn bimodal(context: &Context) -> Findings {
     let delay = Delay::Bimodal {
-        fast_ns: context.form.pick(80e6, 10e6, 10e6),
-        slow_ns: context.form.pick(240e6, 50e6, 50e6),
+        fast_ns: context.form.pick(150e6, 10e6, 10e6),
+        slow_ns: context.form.pick(400e6, 50e6, 50e6),
         slow_share: 0.05,
     };
     known(context, delay, &QUANTILES)

@@ -146,7 +146,13 @@ fn closed_loop(context: &Context) -> Findings {
         model,
         model == "closed",
     ));
-    checks.extend(played.accounts()?);
+    checks.extend(played.messages()?);
+    let received = played.outcome.count("/messages/received")?;
+    checks.push(Check::at_least(
+        "messages received, of those timed",
+        histogram.len(),
+        received,
+    ));
     Ok(checks)
 }
 
