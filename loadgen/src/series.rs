@@ -196,6 +196,11 @@ impl Series {
 
     /// The run is over: `rest` is what the threads timed after the last pulse.
     pub fn finish(&mut self, facts: Facts, mut rest: Interval) {
+        // Seconds that end with the run: their gauges were read while connections were closed.
+        for pending in self.pending.values_mut() {
+            let open = &mut pending.facts.reading.open;
+            *open = (*open).max(facts.reading.open);
+        }
         // A thread that ended before it was asked for a second still timed what was in it.
         if let Some(mut pending) = self.pending.first_entry() {
             let interval = &mut pending.get_mut().interval;

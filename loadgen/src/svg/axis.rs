@@ -242,9 +242,12 @@ fn round_step(least: f64, unit: Unit) -> f64 {
         return 2f64.powf(least.log2().ceil());
     }
     let power = 10f64.powf(least.log10().floor());
+    // Quarters of a second are not what people count in.
+    let has_quarters = unit != Unit::Seconds;
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
     let found = steps
         .into_iter()
+        .filter(|step| has_quarters || *step != 2.5)
         .find(|step| power * step >= least * 0.999_999);
     let step = power * found.unwrap_or(10.0);
     // Half a connection does not exist.

@@ -4,7 +4,7 @@ use super::Size;
 
 /// Width of a character of the plots' font relative to its size, on the large side, since the
 /// font is the reader's: texts that would touch by this estimate are left out.
-const CHARACTER_EM: f64 = 0.58;
+const CHARACTER_EM: f64 = 0.62;
 /// Font size in pixels; `plot.css` says the same.
 pub const FONT_PX: f64 = 12.0;
 

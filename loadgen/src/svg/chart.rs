@@ -133,7 +133,7 @@ impl Frame {
         let widths = y_ticks.iter().map(|tick| text_width(&tick.text));
         Frame {
             left: widths.fold(0.0, f64::max) + 10.0,
-            top: ROW * (rows + 1) as f64 + 4.0,
+            top: ROW * rows.max(1) as f64 + 8.0,
             right: size.width - 10.0,
             bottom: size.height - 2.0 * ROW - 2.0,
         }
@@ -199,7 +199,7 @@ impl Chart {
         }
         frame.draw_axes(&mut canvas, size, (&self.x, &x_ticks), (&self.y, &y_ticks));
         for (x, row, line) in legend {
-            let y = ROW * (row + 1) as f64 + FONT_PX;
+            let y = ROW * row as f64 + FONT_PX;
             canvas.polyline(&line.class(), &[(x, y - 4.0), (x + 20.0, y - 4.0)]);
             canvas.text(x + 26.0, y, Anchor::Start, "", &line.name);
         }
@@ -219,9 +219,10 @@ impl Chart {
         canvas.finish()
     }
 
-    /// Where the names of the lines stand: x, row, line.
+    /// Where the names of the lines stand, after that of the axis: x, row, line.
     fn legend(&self, size: Size) -> Vec<(f64, usize, &Line)> {
-        let (mut x, mut row, mut places) = (0.0, 0, Vec::new());
+        let mut x = text_width(&self.y.label) + GAP + 4.0;
+        let (mut row, mut places) = (0, Vec::new());
         for line in self.lines.iter().filter(|line| !line.name.is_empty()) {
             let width = 26.0 + text_width(&line.name);
             if x > 0.0 && x + width > size.width {
@@ -258,7 +259,8 @@ impl Chart {
             } else {
                 (x - 4.0, Anchor::End)
             };
-            canvas.text(x, frame.top + FONT_PX, anchor, "", &rule.text);
+            // Curves over percentiles rise to the right: there is room at the foot.
+            canvas.text(x, frame.bottom - 6.0, anchor, "", &rule.text);
         } else {
             let (_, y) = frame.at(0.0, position);
             canvas.line("r", (frame.left, y), (frame.right, y));

@@ -64,8 +64,8 @@ impl HeatMap {
             .collect();
         let most = grid.iter().flatten().copied().max().unwrap_or(0);
         for (column, cells) in self.columns.iter().zip(&grid) {
-            let left = frame.at(x.position(column.from_to.0), 0.0).0;
-            let right = frame.at(x.position(column.from_to.1), 0.0).0;
+            let left = frame.at(x.position(column.from_to.0), 0.0).0.round();
+            let right = frame.at(x.position(column.from_to.1), 0.0).0.round();
             draw_column(&mut canvas, &frame, (left, right), cells, most);
             let extent = (right - left, frame.bottom - frame.top);
             canvas.rectangle("h", (left, frame.top), extent, &column.hint);
@@ -111,10 +111,10 @@ fn draw_column(
         let next = row + run.len();
         if run[0] > 0 {
             let part = |row: usize| row as f64 / cells.len() as f64;
-            let (_, top) = frame.at(0.0, part(next));
-            let (_, bottom) = frame.at(0.0, part(row));
-            // Half a pixel over the edge hides the seam between columns.
-            let extent = (right - left + 0.5, bottom - top);
+            // Whole pixels: neighbours then end and begin at the same place.
+            let top = frame.at(0.0, part(next)).1.round();
+            let bottom = frame.at(0.0, part(row)).1.round();
+            let extent = (right - left, bottom - top);
             canvas.rectangle(&format!("q q{}", run[0]), (left, top), extent, "");
         }
         row = next;

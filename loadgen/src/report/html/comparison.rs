@@ -164,7 +164,7 @@ fn over_time(runs: &[(&str, &Report)]) -> Result<Option<Plot>, String> {
         .iter()
         .flat_map(|line| &line.points)
         .map(|point| point.1);
-    let y = Axis::around("99 % response", Scale::Log, Unit::Nanoseconds, values);
+    let y = Axis::around("99% response", Scale::Log, Unit::Nanoseconds, values);
     let caption = "99th percentile of every second";
     let chart = Chart {
         title: caption.to_owned(),

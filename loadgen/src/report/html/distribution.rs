@@ -140,7 +140,7 @@ fn description(curves: &[Curve]) -> String {
         .iter()
         .map(|curve| {
             format!(
-                "{}: median {}, 99 % {}, largest {}",
+                "{}: median {}, 99% {}, largest {}",
                 curve.name,
                 latency(curve.latency.quantile(0.5) as f64).joined(),
                 latency(curve.latency.quantile(0.99) as f64).joined(),

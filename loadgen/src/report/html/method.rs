@@ -101,6 +101,29 @@ fn settings(report: &Report) -> Vec<(String, String)> {
             ),
         );
     }
+    // What only some runs have; empty is what everybody takes for granted.
+    let special = [
+        ("sizes", &config.message_sizes),
+        ("arrival of messages", &config.arrival),
+        ("when behind the schedule", &config.catch_up),
+        ("stages", &config.stages),
+    ];
+    for (name, value) in special {
+        // In a closed loop there is no schedule to keep.
+        let applies = report.loop_model == "open" || name == "sizes";
+        if !value.is_empty() && applies {
+            push(name, value.clone());
+        }
+    }
+    if let Some(count) = config.messages_max {
+        push("ended after", format!("{} messages", format_count(count)));
+    }
+    if let Some(bytes) = config.fragment_size_bytes {
+        push("fragments of", size(bytes as f64).joined());
+    }
+    if !config.masking.is_empty() && config.masking != "fresh" {
+        push("masking key", config.masking.to_string());
+    }
     match config.rate_per_second {
         Some(rate) => push("asked rate", amount(rate, "/s").joined()),
         None if report.loop_model == "closed" => push(
@@ -110,10 +133,7 @@ fn settings(report: &Report) -> Vec<(String, String)> {
         None => {}
     }
     push("replies checked", config.verify.to_string());
-    push(
-        "compression offered",
-        if config.deflate_offered { "yes" } else { "no" }.to_owned(),
-    );
+    push("compression", compression(report));
     push("kernel interface", backend(report));
     push(
         "waiting",
@@ -145,6 +165,28 @@ fn settings(report: &Report) -> Vec<(String, String)> {
     push("seed", config.seed.to_string());
     push("version", config.version.to_string());
     facts
+}
+
+fn compression(report: &Report) -> String {
+    if !report.config.deflate_offered {
+        return "not offered".to_owned();
+    }
+    let agreed = report.connections.deflate_agreed.iter();
+    let agreed: Vec<String> = agreed
+        .map(|(parameters, count)| {
+            let name = if parameters.is_empty() {
+                "declined"
+            } else {
+                parameters
+            };
+            format!("{name} on {} connections", format_count(*count))
+        })
+        .collect();
+    if agreed.is_empty() {
+        "offered".to_owned()
+    } else {
+        agreed.join("; ")
+    }
 }
 
 fn backend(report: &Report) -> String {

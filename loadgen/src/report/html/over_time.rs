@@ -5,7 +5,7 @@ use crate::model::Report;
 use crate::quantity::format_count;
 use crate::report::steps::{Step, steps};
 use crate::report::text::{amount, latency, span};
-use crate::svg::{Axis, Band, Chart, Column, HeatMap, Hint, Line, Rule, Scale, Unit};
+use crate::svg::{Axis, Band, Chart, Column, HeatMap, Hint, Line, Rule, Scale, Stroke, Unit};
 
 /// More points than this cannot be told apart.
 const STEPS_MAX: usize = 240;
@@ -31,6 +31,8 @@ pub struct OverTime<'a> {
     pub unit: Unit,
     /// The lines: name and value of a step.
     pub lines: Lines<'a>,
+    /// Name of a line that is dashed, since it often lies on another.
+    pub dashed: &'a str,
     /// A value with a name.
     pub rule: Option<(f64, String)>,
 }
@@ -44,7 +46,12 @@ impl OverTime<'_> {
             .enumerate()
             .map(|(index, (name, read))| {
                 let points = self.steps.iter().map(|step| (step.middle_s(), read(step)));
-                Line::new(name, index, points.collect())
+                let line = Line::new(name, index, points.collect());
+                if *name == self.dashed {
+                    line.stroked(Stroke::Dashed)
+                } else {
+                    line
+                }
             })
             .collect();
         let values = lines
@@ -193,6 +200,7 @@ fn rates(report: &Report, steps: &[Step]) -> Plot {
         scale: Scale::Linear,
         unit: Unit::Count,
         lines,
+        dashed: sent_name,
         rule: target.map(|target| (target, "asked for".to_owned())),
     }
     .plot(&|value| amount(value, "/s").joined())
@@ -212,7 +220,8 @@ fn percentiles(report: &Report, steps: &[Step]) -> Plot {
         label: "latency",
         scale: Scale::Log,
         unit: Unit::Nanoseconds,
-        lines: vec![("median", &p50), ("99 %", &p99), ("largest", &max)],
+        lines: vec![("median", &p50), ("99%", &p99), ("largest", &max)],
+        dashed: "",
         rule: None,
     }
     .plot(&|value| latency(value).joined())
@@ -232,6 +241,7 @@ fn connections(steps: &[Step], has_failures: bool) -> Plot {
         scale: Scale::Linear,
         unit: Unit::Count,
         lines,
+        dashed: "",
         rule: None,
     }
     .plot(&|value| amount(value, "").joined())

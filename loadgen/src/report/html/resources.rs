@@ -15,7 +15,11 @@ const STEPS_MAX: usize = 240;
 /// # Errors
 /// A sentence about a histogram that cannot be read.
 pub fn blocks(report: &Report) -> Result<Vec<Block>, String> {
-    let mut blocks = vec![Block::Facts(facts(report))];
+    let facts = facts(report);
+    let mut blocks = Vec::new();
+    if !facts.is_empty() {
+        blocks.push(Block::Facts(facts));
+    }
     let steps = steps(&report.series, STEPS_MAX)?;
     if steps.len() >= 2 {
         blocks.extend(cpu(&steps).map(Block::Plot));
@@ -56,6 +60,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
             &format!("{many} per server CPU-second"),
             server
                 .messages_per_cpu_second
+                .filter(|rate| *rate > 0.0)
                 .map(|rate| amount(rate, "").joined()),
         );
         push("server memory before", bytes(server.rss_before_bytes));
@@ -85,12 +90,18 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         &format!("generator CPU per {one}"),
         generator.cpu_ns_per_message.map(|ns| latency(ns).joined()),
     );
+    push(
+        "generator memory per connection",
+        generator
+            .rss_bytes_per_connection
+            .map(|value| size(value).joined()),
+    );
     let late = &generator.late_ns;
     push(
         "late sends",
         (late.count > 0).then(|| {
             format!(
-                "median {}, 99 % {}, largest {} of {}",
+                "median {}, 99% {}, largest {} of {}",
                 latency(late.p50 as f64).joined(),
                 latency(late.p99 as f64).joined(),
                 latency(late.max as f64).joined(),
@@ -126,7 +137,8 @@ fn cpu(steps: &[Step]) -> Option<Plot> {
         scale: Scale::Linear,
         unit: Unit::Share,
         lines,
-        rule: Some((1.0, "one CPU".to_owned())),
+        dashed: "server, all threads",
+        rule: None,
     };
     (has_server || has_generator).then(|| plot.plot(&|share| percent(share).joined()))
 }
@@ -144,6 +156,7 @@ fn memory(steps: &[Step]) -> Option<Plot> {
                 scale: Scale::Linear,
                 unit: Unit::Bytes,
                 lines: vec![("server", &resident)],
+                dashed: "",
                 rule: None,
             }
             .plot(&|bytes| size(bytes).joined())

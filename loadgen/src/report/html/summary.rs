@@ -107,7 +107,14 @@ fn rate(report: &Report) -> Headline {
             percent(report.messages_per_second / target).joined(),
             amount(target, "/s").joined()
         ),
-        _ => "as fast as replies came".to_owned(),
+        _ => match (&report.churn, report.mode.as_ref()) {
+            (Some(churn), _) => churn.expected_per_second.map_or(String::new(), |expected| {
+                let expected = amount(expected, "/s").joined();
+                format!("of {expected} asked for by lifetime")
+            }),
+            (None, "storm") => "as fast as they opened".to_owned(),
+            _ => "as fast as replies came".to_owned(),
+        },
     };
     headline(label, amount(report.messages_per_second, "/s"), note)
 }
@@ -125,7 +132,7 @@ fn fanout_headlines(report: &Report, all: &mut Vec<Headline>) {
     let last = &fanout.message.last_ns;
     if last.count > 0 {
         all.push(headline(
-            "last subscriber, 99 %",
+            "last subscriber, 99%",
             latency(last.p99 as f64),
             format!("median {}", latency(last.p50 as f64).joined()),
         ));
@@ -139,12 +146,12 @@ fn latency_headlines(report: &Report, all: &mut Vec<Headline>) {
     };
     let percentiles = row.percentiles;
     let wanted: &[(&str, &str, u64)] = if report.fanout.is_some() {
-        &[("99 %", "p99", percentiles.p99)]
+        &[("99%", "p99", percentiles.p99)]
     } else {
         &[
             ("median", "p50", percentiles.p50),
-            ("99 %", "p99", percentiles.p99),
-            ("99.9 %", "p999", percentiles.p999),
+            ("99%", "p99", percentiles.p99),
+            ("99.9%", "p999", percentiles.p999),
         ]
     };
     for (label, name, ns) in wanted {
@@ -194,6 +201,7 @@ fn resource_headlines(report: &Report, all: &mut Vec<Headline>) {
     let server = report.server.as_ref();
     if let Some(share) = server.and_then(|server| server.busy_share) {
         let rate = server.and_then(|server| server.messages_per_cpu_second);
+        let rate = rate.filter(|rate| *rate > 0.0);
         all.push(headline(
             "server CPU, busiest thread",
             percent(share),
@@ -218,7 +226,7 @@ fn resource_headlines(report: &Report, all: &mut Vec<Headline>) {
             percent(share),
             if late.count > 0 {
                 format!(
-                    "99 % of sends at most {} late",
+                    "99% of sends at most {} late",
                     latency(late.p99 as f64).joined()
                 )
             } else {
@@ -287,20 +295,36 @@ pub fn connections(report: &Report) -> Option<Section> {
             "of those asked for".into(),
         ],
         rows: rows.collect(),
-        note: match (connections.stalled, connections.pings_answered) {
-            (0, 0) => String::new(),
-            (stalled, pings) => format!(
-                "{} with an unanswered message at the end · {} pings answered",
-                format_count(stalled),
-                format_count(pings)
-            ),
-        },
+        note: connection_note(report),
         ..Table::default()
     };
     Some(Section {
         title: "Connections".to_owned(),
         blocks: vec![Block::Table(table)],
     })
+}
+
+fn connection_note(report: &Report) -> String {
+    let connections = &report.connections;
+    let mut parts = Vec::new();
+    let counts = [
+        (connections.stalled, "with an unanswered message at the end"),
+        (connections.pings_answered, "pings answered"),
+        (connections.pings_sent, "pings sent"),
+        (connections.pongs, "pongs in time"),
+        (connections.pongs_missing, "pongs missing"),
+    ];
+    for (count, name) in counts {
+        if count > 0 {
+            parts.push(format!("{} {name}", format_count(count)));
+        }
+    }
+    if let Some(fairness) = connections.fairness {
+        parts.push(format!(
+            "fairness {fairness:.3} (1: all got the same share of replies)"
+        ));
+    }
+    parts.join(" · ")
 }
 
 /// Whether every message is accounted for.
@@ -316,6 +340,8 @@ pub fn integrity(report: &Report) -> Option<Section> {
         ("corrupt", messages.corrupt),
         ("unsolicited", messages.unsolicited),
         ("due but not sent", messages.unsent),
+        ("of them given up as overdue", messages.dropped),
+        ("received, but no replies", messages.ignored),
     ];
     let mut facts: Vec<(String, String)> = facts
         .into_iter()
