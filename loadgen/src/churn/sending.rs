@@ -1,7 +1,5 @@
 //! What the clients of a core send, by an absolute schedule.
 
-use std::sync::Arc;
-
 use fanwire_reactor::{Io, Token};
 
 use crate::churn::seat::{End, Seat};
@@ -69,7 +67,6 @@ impl Churner {
         if self.config.message.first_messages.is_empty() {
             return;
         }
-        let config = Arc::clone(&self.config);
         let now_ns = io.read_clock_ns();
         let Churner {
             seats,
@@ -84,9 +81,7 @@ impl Churner {
         // Nothing is lost silently: a connection that is gone by now is counted where it ends.
         let _ = io.send(token, |out| {
             link.write(out, writing, |out| {
-                for (number, text) in (0..).zip(&config.message.first_messages) {
-                    client.send_first(desk, workspace, text, number, now_ns, out);
-                }
+                client.greet(desk, workspace, now_ns, out);
             });
         });
     }
