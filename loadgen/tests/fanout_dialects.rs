@@ -11,6 +11,7 @@ use fanwire_loadgen::fanout::dialect::nats;
 use fanwire_loadgen::fanout::hear;
 use fanwire_loadgen::fanout::layout::{Class, Layout};
 use fanwire_loadgen::plan::Window;
+use fanwire_loadgen::rate::Curve;
 use fanwire_protocol::{Message, MessageKind};
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ impl Bench {
             measure_from_ns: 1_000,
             until_ns: 10_000_000_000,
         };
-        desk.begin(window, 100.0);
+        desk.begin(window, Curve::constant(100.0));
         Bench {
             books: Books::new(&layout, 0),
             desk,
@@ -52,7 +53,7 @@ impl Bench {
 
     /// Publishes a message of stream 0 and returns what goes to the server.
     fn publish(&mut self, number: u64) -> Vec<u8> {
-        let due_ns = self.desk.pace.expect("begun").due_ns(number);
+        let due_ns = self.desk.pace.as_ref().expect("begun").due_ns(number);
         self.desk.compose(0, number, due_ns, due_ns + 5, false);
         let message = self.desk.message().to_vec();
         self.desk.count_published(0, due_ns);

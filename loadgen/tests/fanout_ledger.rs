@@ -37,6 +37,33 @@ fn run_against(fault: Fault) -> Outcome {
 }
 
 #[test]
+fn stages_publish_the_area_under_the_rate_and_every_copy_is_counted() {
+    let url = hub(Fault::None);
+    let outcome = run(&[
+        "fanout",
+        &url,
+        "-c",
+        "4",
+        "--topics",
+        "4",
+        "--topics-per-subscriber",
+        "2",
+        "--stage",
+        "1s:200,0s:50,1s:50",
+        "-w",
+        "200ms",
+    ]);
+    // A ramp of 100 messages and 50 after the jump; four of them are due in the warm-up.
+    outcome.expect(&[
+        ("/fanout/published", 150),
+        ("/fanout/ledger/eligible", 300),
+        ("/fanout/ledger/delivered", 300),
+        ("/fanout/message/followed", 146),
+    ]);
+    assert_eq!(outcome.json["duration_s"], 1.8);
+}
+
+#[test]
 fn an_honest_server_is_valid_and_its_ledger_is_zero() {
     let outcome = run_against(Fault::None);
     outcome.expect(&[

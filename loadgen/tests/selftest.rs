@@ -6,6 +6,7 @@ mod support;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use support::tls;
 
 fn loadgen(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
@@ -134,6 +135,28 @@ fn doctor_tells_a_server_that_does_not_upgrade_from_one_that_does_not_echo() {
         json["findings"].to_string().contains("upgrade_status_403"),
         "{text}"
     );
+}
+
+#[test]
+fn doctor_tries_a_server_through_tls() {
+    let authority = tls::Authority::new();
+    let config = tls::config(&authority.issue("127.0.0.1"), &[&rustls::version::TLS13]);
+    let address = tls::serve_secured(config, |_, mut socket| tls::echo(&mut socket));
+    let url = format!("wss://{address}/");
+    let mut arguments = vec!["doctor", &url, "-c", "10", "--json", "-"];
+    let (code, json, text) = json_of(&arguments);
+    assert_eq!(code, Some(1), "nobody vouches for that authority: {text}");
+    let findings = json["findings"].as_array().expect("findings");
+    let last = findings.last().expect("some");
+    assert_eq!(last["name"], "TLS", "{text}");
+    assert!(text.contains("--tls-ca"), "names the cure: {text}");
+    arguments.extend(["--", "--tls-ca", authority.file()]);
+    let (_, json, text) = json_of(&arguments);
+    let findings = json["findings"].as_array().expect("findings");
+    for name in ["TLS", "upgrade", "echo"] {
+        let found = findings.iter().find(|finding| finding["name"] == name);
+        assert_eq!(found.expect("tried")["level"], "ok", "{name}: {text}");
+    }
 }
 
 #[test]

@@ -21,15 +21,56 @@ fn stages(text: &str) -> Result<Stages, String> {
     parse_stages(text).map(Stages)
 }
 
-/// The rhythm of an open loop, for every command that has one.
+/// How the rate of an open loop changes, for every command that has one.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Pace")]
+pub struct StageArguments {
+    /// Open loop in linear stages, as in k6: 30s:10k,2m:50k rises to 10,000 per second within 30
+    /// seconds and to 50,000 within two more minutes. It begins at -R, or at 0; 0s:N is a jump. The
+    /// run lasts as long as the stages, unless -d says otherwise; the warm-up (-w) is part of them
+    #[arg(long, value_name = "TIME:N,…", value_parser = stages)]
+    stage: Option<Stages>,
+}
+
+impl StageArguments {
+    /// Whether there are any.
+    pub fn is_given(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// Puts the stages into `config`, whose rate is the one before them and whose warm-up is known.
+    /// `has_duration`: its duration was asked for.
+    ///
+    /// # Errors
+    /// One sentence with cause and cure.
+    pub fn apply(self, config: Config, has_duration: bool) -> Result<Config, String> {
+        let mut config = config;
+        let Some(Stages(stages)) = self.stage else {
+            return Ok(config);
+        };
+        let length_ns: u64 = stages.iter().map(|stage| stage.length_ns).sum();
+        if !has_duration {
+            config.duration_ns = length_ns.saturating_sub(config.warmup_ns).max(1);
+        }
+        config.pace.stages_from_per_second = config.rate.unwrap_or(0.0);
+        config.pace.stages = stages;
+        let until_ns = config.warmup_ns.saturating_add(config.duration_ns);
+        let curve = config.curve();
+        let mean = curve.map(|curve| curve.mean_per_second(config.warmup_ns, until_ns));
+        if mean.is_none_or(|rate| rate <= 0.0) {
+            return Err("nothing would be sent in the measured part of --stage".into());
+        }
+        config.rate = mean;
+        Ok(config)
+    }
+}
+
+/// The rhythm of an open loop of requests.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Pace")]
 pub struct RhythmArguments {
-    /// Open loop in linear stages, as in k6: 30s:10k,2m:50k rises to 10,000 per second within 30
-    /// seconds and to 50,000 within two more minutes. It begins at -R, or at 0; 0s:N is a jump. The
-    /// run lasts as long as the stages, unless -d says otherwise, and has no warm-up without -w
-    #[arg(long, value_name = "TIME:N,…", value_parser = stages)]
-    stage: Option<Stages>,
+    #[command(flatten)]
+    stages: StageArguments,
     /// Rhythm of an open loop: const (equal gaps), poisson (independent, as many users are), or
     /// burst:N (N at the same moment)
     #[arg(long, default_value = "const", value_name = "RHYTHM", value_parser = Arrival::parse)]
@@ -37,30 +78,6 @@ pub struct RhythmArguments {
 }
 
 impl RhythmArguments {
-    /// Puts the settings into `config`, whose rate is the one before the stages.
-    fn apply(self, config: Config, has_duration: bool) -> Config {
-        let mut config = Config {
-            pace: PaceSettings {
-                arrival: self.arrival,
-                ..config.pace
-            },
-            ..config
-        };
-        if let Some(Stages(stages)) = self.stage {
-            let length_ns: u64 = stages.iter().map(|stage| stage.length_ns).sum();
-            if !has_duration {
-                config.duration_ns = length_ns.saturating_sub(config.warmup_ns).max(1);
-            }
-            config.pace.stages_from_per_second = config.rate.unwrap_or(0.0);
-            config.pace.stages = stages;
-            let until_ns = config.warmup_ns.saturating_add(config.duration_ns);
-            let mean =
-                |curve: crate::rate::Curve| curve.mean_per_second(config.warmup_ns, until_ns);
-            config.rate = config.curve().map(mean);
-        }
-        config
-    }
-
     /// As [`PaceArguments::apply`], for a command with a rate and a warm-up of its own.
     ///
     /// # Errors
@@ -72,7 +89,7 @@ impl RhythmArguments {
         warmup_ns: Option<u64>,
         has_duration: bool,
     ) -> Result<Config, String> {
-        let has_stages = self.stage.is_some();
+        let has_stages = self.stages.is_given();
         let warmup_ns = warmup_ns.unwrap_or(if has_stages { 0 } else { WARMUP_NS });
         if rate.is_none() && !has_stages && self.arrival != Arrival::Constant {
             return Err("--arrival is the rhythm of an open loop: say how many with -R".into());
@@ -80,13 +97,13 @@ impl RhythmArguments {
         let config = Config {
             rate,
             warmup_ns,
+            pace: PaceSettings {
+                arrival: self.arrival,
+                ..config.pace
+            },
             ..config
         };
-        let config = self.apply(config, has_duration);
-        if has_stages && config.rate.is_none_or(|rate| rate <= 0.0) {
-            return Err("nothing would be sent in the measured part of --stage".into());
-        }
-        Ok(config)
+        self.stages.apply(config, has_duration)
     }
 }
 
@@ -142,12 +159,12 @@ impl PaceArguments {
         let rate = self
             .rate
             .or(per_connection.map(|rate| rate * f64::from(config.connections)));
-        if self.catchup != CatchUp::All && rate.is_none() && self.rhythm.stage.is_none() {
+        if self.catchup != CatchUp::All && rate.is_none() && !self.rhythm.stages.is_given() {
             return Err("--catchup is about an open loop: say how many messages with -R".into());
         }
         let is_counted = self.messages.is_some();
         let warmup_ns = self.warmup.or(is_counted.then_some(0));
-        let has_stages = self.rhythm.stage.is_some();
+        let has_stages = self.rhythm.stages.is_given();
         let mut config = self
             .rhythm
             .apply_to(config, rate, warmup_ns, has_duration)?;

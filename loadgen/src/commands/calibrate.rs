@@ -14,10 +14,10 @@ use crate::quantity::{parse_duration_ns, parse_size};
 use crate::report::json;
 
 const AFTER_HELP: &str = "\
-Runs the generator against a server that only echoes, on another processor of this host: the fastest
-closed loop, the highest rate that is still sent on time (sleeping and with --spin), how exact the
-pacing is, the smallest round trip, and the host's own hiccups. Takes about a minute, and wants the
-machine for itself.
+Runs the generator against a server that only echoes, on another processor of this host: the
+fastest closed loop, the highest rate that is still sent on time (sleeping and with --spin), how
+exact the pacing is, the smallest round trip, and the host's own hiccups. Takes about a minute, and
+wants the machine for itself.
 
 Examples:
   fanwire-loadgen calibrate

@@ -18,8 +18,8 @@ use crate::run::{self, Hooks};
 use crate::target::{Target, parse_sources};
 
 const AFTER_HELP: &str = "\
-Each line says ok, warn (the load will run, its numbers may suffer) or fail (the load as planned will
-not run), and what to type about it. Changes nothing.
+Each line says ok, warn (the load will run, its numbers may suffer) or fail (the load as planned
+will not run), and what to type about it. Changes nothing.
 
 Examples:
   fanwire-loadgen doctor

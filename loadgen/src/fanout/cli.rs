@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use fanwire_protocol::MessageKind;
 
 use crate::cli::CommonArguments;
+use crate::cli::pace::StageArguments;
 use crate::config::{Config, Mode};
 use crate::fanout::foreign_cli::{self, FeedArguments, ForeignArguments};
 use crate::fanout::options::{Churn, Dialect, Form, Kind, Options, Slow, Stall};
@@ -18,8 +19,10 @@ pub struct FanoutArguments {
     #[command(flatten)]
     common: CommonArguments,
     /// Messages published per second over all publishers, by an absolute schedule
-    #[arg(help_heading = "Load", short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate, required_unless_present = "readers_only")]
+    #[arg(help_heading = "Load", short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate, required_unless_present_any = ["readers_only", "stage"])]
     rate: Option<f64>,
+    #[command(flatten)]
+    stages: StageArguments,
     /// Messages published back to back on each tick; there are rate/N ticks a second
     #[arg(help_heading = "Load", long, default_value = "1", value_name = "N", value_parser = parse_count)]
     burst: u64,
@@ -206,6 +209,11 @@ impl FanoutArguments {
     /// One or two sentences with cause and cure; the program exits with 2.
     pub fn into_config(self) -> Result<Config, String> {
         let mut options = self.options()?;
+        if options.feed.is_some() && self.stages.is_given() {
+            return Err(
+                "--stage is about what is published; with --readers-only nothing is".into(),
+            );
+        }
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let least = if options.dialect == Dialect::Custom {
             embedded_size_min(options.form)
@@ -223,6 +231,7 @@ impl FanoutArguments {
         }
         let streams = options.topics.max(options.publishers);
         let needs_tokens = self.foreign.needs_tokens();
+        let has_duration = self.common.has_duration();
         let common = self.common.into_config(Mode::Fanout)?;
         if let Some(elsewhere) = &mut options.custom.elsewhere {
             foreign_cli::secure(elsewhere, &common)?;
@@ -237,7 +246,7 @@ impl FanoutArguments {
         {
             return Err("subscribers and publishers together must be at most 16,777,216".into());
         }
-        Ok(Config {
+        let config = Config {
             rate: self.rate,
             warmup_ns: self.warmup,
             connect_rate: self.connect_rate,
@@ -248,7 +257,8 @@ impl FanoutArguments {
             },
             fanout: Some(Arc::new(options)),
             ..common
-        })
+        };
+        self.stages.apply(config, has_duration)
     }
 
     fn options(&self) -> Result<Options, String> {

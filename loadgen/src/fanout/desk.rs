@@ -16,6 +16,7 @@ use crate::fanout::sheet::FanoutSheet;
 use crate::fanout::stamp::{Codec, Stamp};
 use crate::fanout::wall::WallClock;
 use crate::plan::Window;
+use crate::rate::Curve;
 use crate::tally::Sheet;
 use crate::tokens::Tokens;
 
@@ -128,12 +129,12 @@ impl Desk {
     }
 
     /// The run begins: the schedule is known.
-    pub fn begin(&mut self, window: Window, rate_per_second: f64) {
+    pub fn begin(&mut self, window: Window, curve: Curve) {
         self.window = Some(window);
         if self.options.feed.is_some() {
             return;
         }
-        let pace = Pace::new(window.start_ns, rate_per_second, self.options.burst);
+        let pace = Pace::of(window.start_ns, curve, self.options.burst);
         let (first, end) = (
             pace.first_from(window.measure_from_ns),
             pace.first_from(window.until_ns),
@@ -263,7 +264,7 @@ impl Desk {
     /// An answer to message `number` came.
     pub fn answered(&mut self, number: u64, now_ns: u64) {
         self.fan.acknowledged += 1;
-        if let (Some(pace), Some(window)) = (self.pace, self.window) {
+        if let (Some(pace), Some(window)) = (&self.pace, self.window) {
             let intended_ns = pace.due_ns(number);
             if window.measures(intended_ns) {
                 let took_ns = now_ns.saturating_sub(intended_ns);

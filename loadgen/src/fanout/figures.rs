@@ -398,10 +398,10 @@ fn message_figures(
     measured: &Measured,
     sheet: &FanoutSheet,
 ) -> MessageFigures {
-    let (Some(window), Some(rate)) = (measured.window, config.rate) else {
+    let (Some(window), Some(curve)) = (measured.window, config.curve()) else {
         return MessageFigures::default();
     };
-    let pace = Pace::new(window.start_ns, rate, options.burst);
+    let pace = Pace::of(window.start_ns, curve, options.burst);
     let layout = Layout::new(options, config.connections, config.seed);
     let audience = layout.audience(Some(Class::Healthy));
     let (mut first, mut last, mut spread) =

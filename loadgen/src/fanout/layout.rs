@@ -5,9 +5,12 @@
 //! order, which every subscriber can check. With at least as many topics as publishers each topic
 //! has one publisher; with more publishers than topics they share the topics.
 
+use std::sync::Arc;
+
 use crate::fanout::options::Options;
 use crate::fanout::zipf::Zipf;
 use crate::plan::permutation;
+use crate::rate::Curve;
 
 /// How a subscriber reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +41,12 @@ impl Class {
 }
 
 /// When messages are due: `burst` of them together, `rate / burst` times a second.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pace {
     /// The first message.
     pub start_ns: u64,
-    /// Time between two bursts.
-    pub tick_ns: f64,
+    /// Messages per second over time.
+    pub curve: Arc<Curve>,
     /// Messages due together.
     pub burst: u64,
 }
@@ -51,24 +54,31 @@ pub struct Pace {
 impl Pace {
     /// The pace of a whole run; `rate_per_second` counts messages.
     pub fn new(start_ns: u64, rate_per_second: f64, burst: u32) -> Pace {
-        let burst = u64::from(burst.max(1));
+        Pace::of(start_ns, Curve::constant(rate_per_second), burst)
+    }
+
+    /// The pace of a whole run whose rate changes.
+    pub fn of(start_ns: u64, curve: Curve, burst: u32) -> Pace {
         Pace {
             start_ns,
-            tick_ns: 1e9 * burst as f64 / rate_per_second,
-            burst,
+            curve: Arc::new(curve),
+            burst: u64::from(burst.max(1)),
         }
     }
 
-    /// When a message is due.
+    /// When a message is due; at the end of time where the rate has fallen to nothing before it.
     pub fn due_ns(&self, number: u64) -> u64 {
-        self.start_ns + ((number / self.burst) as f64 * self.tick_ns) as u64
+        let tick = number - number % self.burst;
+        self.curve
+            .due_ns(tick as f64)
+            .map_or(u64::MAX, |due_ns| self.start_ns.saturating_add(due_ns))
     }
 
     /// The first message that is due at `at_ns` or later.
     pub fn first_from(&self, at_ns: u64) -> u64 {
-        let ticks = at_ns.saturating_sub(self.start_ns) as f64 / self.tick_ns;
-        // The division may be off by one tick either way.
-        let mut number = (ticks as u64).saturating_sub(1) * self.burst;
+        let due = self.curve.count_by(at_ns.saturating_sub(self.start_ns));
+        // Rounding may be off by one tick either way.
+        let mut number = (due as u64 / self.burst).saturating_sub(1) * self.burst;
         while self.due_ns(number) < at_ns {
             number += self.burst;
         }

@@ -83,7 +83,7 @@ impl FanoutWorker {
     }
 
     pub(super) fn next_due_ns(&self) -> u64 {
-        match self.desk.pace {
+        match &self.desk.pace {
             Some(pace) if self.is_publishing => pace.due_ns(self.next),
             _ => u64::MAX,
         }

@@ -26,6 +26,7 @@ use crate::heartbeat::{Heartbeat, Rounds};
 use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
 use crate::opening::Opens;
 use crate::plan::{Window, share};
+use crate::rate::Curve;
 use crate::series::Results;
 use crate::table::Table;
 use crate::tally::Sheet;
@@ -181,7 +182,9 @@ impl FanoutWorker {
         }
         self.phase = Phase::Running;
         self.desk.fan.unconfirmed = self.awaited();
-        self.desk.begin(window, self.config.rate.unwrap_or(1.0));
+        // Readers only have no pace; they are told one that they do not use.
+        let curve = self.config.curve().unwrap_or(Curve::constant(1.0));
+        self.desk.begin(window, curve);
         let places = self.subscribers.len() + self.publishers.len();
         self.rounds = self
             .config

@@ -6,7 +6,8 @@ use crate::selftest::check::Check;
 use crate::selftest::{CaseResult, Summary};
 
 /// Columns are as wide as this, or as their widest cell.
-const FIGURE_WIDTH: usize = 36;
+const FIGURE_WIDTH: usize = 52;
+const CELL_WIDTH: usize = 12;
 
 fn word(is_ok: bool) -> &'static str {
     if is_ok { "ok  " } else { "FAIL" }
@@ -51,8 +52,8 @@ fn rows(checks: &[Check]) -> String {
         widths.max().unwrap_or(0).max(least)
     };
     let figure = width(|check| &check.figure, FIGURE_WIDTH);
-    let expected = width(|check| &check.expected, 10);
-    let measured = width(|check| &check.measured, 10);
+    let expected = width(|check| &check.expected, CELL_WIDTH);
+    let measured = width(|check| &check.measured, CELL_WIDTH);
     let mut text = String::new();
     for check in checks {
         let _ = writeln!(
@@ -71,7 +72,7 @@ fn rows(checks: &[Check]) -> String {
 /// Which columns are which.
 pub fn head() -> String {
     format!(
-        "          {:FIGURE_WIDTH$}  {:>10}  {:>10}  {}\n",
+        "          {:FIGURE_WIDTH$}  {:>CELL_WIDTH$}  {:>CELL_WIDTH$}  {}\n",
         "figure", "expected", "measured", "bound"
     )
 }

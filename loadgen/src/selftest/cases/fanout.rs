@@ -4,6 +4,7 @@ use super::{Case, Context, Findings, expect_verdict};
 use crate::selftest::check::{Check, TIMING_SHARE_MAX};
 use crate::selftest::scripts::hub::Ladder;
 use crate::selftest::server::Entrance;
+use crate::selftest::subject::Outcome;
 
 /// First to last.
 pub const SPREAD: Case = Case {
@@ -30,10 +31,10 @@ fn milliseconds(count: u64) -> u64 {
 fn spread(context: &Context) -> Findings {
     let base_ns = context
         .form
-        .pick(milliseconds(50), milliseconds(20), milliseconds(20));
+        .pick(milliseconds(200), milliseconds(20), milliseconds(20));
     let step_ns = context
         .form
-        .pick(milliseconds(5), milliseconds(2), milliseconds(1));
+        .pick(milliseconds(15), milliseconds(2), milliseconds(1));
     let seconds = context.form.pick(4, 10, 30);
     let rate = context.form.pick(4, 8, 10);
     let published = rate * seconds;
@@ -89,7 +90,27 @@ fn spread(context: &Context) -> Findings {
         )
         .without_excuse(),
     ]);
+    checks.extend(accounts(outcome)?);
     Ok(checks)
+}
+
+/// The accounts: every copy that was owed is somewhere, and each that came was timed once.
+fn accounts(outcome: &Outcome) -> Findings {
+    let count = |name: &str| outcome.count(&format!("/fanout/ledger/{name}"));
+    let delivered = count("delivered")?;
+    let sum = delivered + count("in_flight")? + count("cut_off_at_close")? + count("missing")?;
+    Ok(vec![
+        Check::exact(
+            "owed = delivered + in flight + cut off + missing",
+            count("eligible")?,
+            sum,
+        ),
+        Check::exact(
+            "values in the delivery histogram",
+            delivered,
+            outcome.histogram("response")?.len(),
+        ),
+    ])
 }
 
 fn reach(context: &Context) -> Findings {
@@ -140,6 +161,7 @@ fn reach(context: &Context) -> Findings {
             outcome.count("/fanout/ledger/eligible")?,
         ),
     ];
-    checks.extend(expect_verdict(outcome, "INVALID", 4, ""));
+    checks.extend(accounts(outcome)?);
+    checks.extend(expect_verdict(outcome, "INVALID", 4, "had not arrived"));
     Ok(checks)
 }

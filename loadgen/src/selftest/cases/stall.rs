@@ -35,10 +35,10 @@ pub const GENERATOR: Case = Case {
 fn stall(context: &Context) -> Stall {
     Stall {
         base_ns: context.form.pick(4_000_000, 100_000, 100_000),
-        pause_ns: context.form.pick(200_000_000, 1_000_000_000, 1_000_000_000),
+        pause_ns: context.form.pick(400_000_000, 1_000_000_000, 1_000_000_000),
         period_ns: context
             .form
-            .pick(2_000_000_000, 10_000_000_000, 10_000_000_000),
+            .pick(4_000_000_000, 10_000_000_000, 10_000_000_000),
     }
 }
 
