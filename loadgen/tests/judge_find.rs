@@ -198,6 +198,27 @@ fn nothing_is_good_enough() {
 }
 
 #[test]
+fn a_server_that_is_not_there_is_no_overload() {
+    let address = serve(|_, _| {});
+    for url in ["ws://127.0.0.1:1/".to_owned(), format!("ws://{address}/")] {
+        let outcome = run(&[
+            "find",
+            "echo",
+            &url,
+            "--threshold",
+            "echo.p99<1s",
+            "--window",
+            "100ms",
+        ]);
+        assert_eq!(outcome.code, Some(1), "{}", outcome.text);
+        assert!(outcome.text.contains("first window"), "{}", outcome.text);
+        let windows = outcome.json["windows"].as_array().expect("kept");
+        assert_eq!(windows.len(), 1, "{}", outcome.text);
+        assert_eq!(outcome.json["exit_code"], 1);
+    }
+}
+
+#[test]
 fn without_a_threshold_there_is_nothing_to_find() {
     for (arguments, word) in [
         (&["find", "echo", "ws://127.0.0.1:1/"][..], "echo.p99<1ms"),

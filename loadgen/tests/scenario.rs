@@ -67,13 +67,13 @@ warmup = "100ms"
 
 [[load]]
 name = "talk"
-kind = "echo"
+command = "echo"
 connections = "${connections}"
 rate = "${rate}"
 
 [[load]]
 name = "people"
-kind = "churn"
+command = "churn"
 connections = 3
 lifetime = "300ms"
 "#;
@@ -182,17 +182,17 @@ duration = "300ms"
 warmup = "0"
 [[load]]
 name = "first"
-kind = "echo"
-stage = "one"
+command = "echo"
+step = "one"
 [[load]]
 name = "second"
-kind = "echo"
-stage = "two"
+command = "echo"
+step = "two"
 start = "500ms"
 [[load]]
 name = "third"
-kind = "echo"
-stage = "three"
+command = "echo"
+step = "three"
 when = "1 == 2"
 "#;
     let file = File::new("stages", text);
@@ -214,7 +214,7 @@ when = "1 == 2"
 
 #[test]
 fn a_bad_file_names_line_and_key() {
-    let load = "[[load]]\nname = \"a\"\nkind = \"echo\"\n";
+    let load = "[[load]]\nname = \"a\"\ncommand = \"echo\"\n";
     for (name, text, place, word) in [
         (
             "key",
@@ -254,11 +254,11 @@ fn a_load_that_cannot_start_ends_the_others() {
     let text = r#"
 [[load]]
 name = "good"
-kind = "echo"
+command = "echo"
 duration = "30s"
 [[load]]
 name = "bad"
-kind = "echo"
+command = "echo"
 server-pid = 4194304
 start = "200ms"
 "#;
@@ -289,21 +289,21 @@ duration = "30s"
 connections = 1
 [[load]]
 name = "one"
-kind = "echo"
-stage = "now"
+command = "echo"
+step = "now"
 [[load]]
 name = "two"
-kind = "echo"
-stage = "now"
+command = "echo"
+step = "now"
 [[load]]
 name = "late"
-kind = "echo"
-stage = "now"
+command = "echo"
+step = "now"
 start = "20s"
 [[load]]
 name = "never"
-kind = "echo"
-stage = "later"
+command = "echo"
+step = "later"
 "#;
     let file = File::new("signal", text);
     let url = format!("ws://{address}");

@@ -6,6 +6,7 @@
 //! `opening` the tasks beside it that open connections, `sheet` what is counted, `figures` and
 //! `rules` what is made of it.
 
+mod attempts;
 pub mod backoff;
 pub mod cli;
 pub mod figures;
@@ -14,5 +15,7 @@ pub mod members;
 pub mod opening;
 pub mod options;
 pub mod rules;
+mod seat;
+mod sending;
 pub mod sheet;
 pub mod worker;

@@ -13,23 +13,22 @@ use fanwire_reactor::{Application, Cause, Io, Token};
 use crate::churn::members::{Due, Members};
 use crate::churn::opening::Gate;
 use crate::churn::options::{Departure, Options};
+use crate::churn::seat::{End, Next, Seat};
 use crate::churn::sheet::ChurnSheet;
 use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::establish::{OpenFailure, Opened};
 use crate::gauges::Gauges;
 use crate::heartbeat::Rounds;
-use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
+use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
 use crate::outstanding::Stamps;
 use crate::payload::CONNECTIONS_MAX;
 use crate::plan::{Schedule, Window, permutation, share};
 use crate::series::Results;
 use crate::table::Table;
-use crate::tally::Tally;
 use crate::worker::{Command, Upgraded, desk_of, explain};
 
 /// Departures, returns and messages dealt with before arrivals get their turn again.
-const STEPS_PER_ALARM: usize = 512;
+pub(super) const STEPS_PER_ALARM: usize = 512;
 /// How long a server has to end a connection that its client has left.
 const LEAVE_TIMEOUT_MS: u64 = 2_000;
 /// How long a server that has closed a connection has to end it.
@@ -39,7 +38,7 @@ const CLOSING_NS: u64 = 1_000_000_000;
 
 /// Which part of the run this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Everybody makes a first attempt.
     Opening,
     /// Clients come and go.
@@ -50,63 +49,39 @@ enum Phase {
     Closing,
 }
 
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// It does not, yet.
-    Open,
-    /// Its client has left it at this time.
-    Leaving { since_ns: u64, is_answered: bool },
-    /// The server has closed it with a close frame at this time.
-    ByServer { at_ns: u64 },
-    /// The server has broken the protocol at this time.
-    Broken { at_ns: u64 },
-}
-
-/// One connection.
-#[derive(Debug)]
-struct Seat {
-    client: Client,
-    link: Link,
-    member: u32,
-    opened_ns: u64,
-    is_served: bool,
-    end: End,
-}
-
 /// The application of one core.
 pub struct Churner {
-    config: Arc<Config>,
-    options: Options,
-    thread: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) options: Options,
+    pub(super) thread: usize,
     /// Number in the whole run of this thread's first client.
     pub(super) first: u32,
     pub(super) members: Members,
-    desk: Desk,
-    workspace: Workspace,
-    sheet: ChurnSheet,
-    seats: Table<Seat>,
+    pub(super) desk: Desk,
+    pub(super) workspace: Workspace,
+    pub(super) sheet: ChurnSheet,
+    pub(super) seats: Table<Seat>,
     /// The order in which clients take their turn to send.
-    order: Vec<u32>,
-    schedule: Option<Schedule>,
-    phase: Phase,
-    gate: Rc<Gate>,
+    pub(super) order: Vec<u32>,
+    pub(super) schedule: Option<Schedule>,
+    pub(super) phase: Phase,
+    pub(super) gate: Rc<Gate>,
     /// Number of the next connection: part of every payload, so that a reply that reaches another
     /// connection of the same client is noticed too.
-    next_number: u32,
+    pub(super) next_number: u32,
     /// Connections that their clients have left and that have not ended.
-    leaving: u64,
+    pub(super) leaving: u64,
     /// Pongs and close frames of the call in progress.
-    scratch: Vec<u8>,
-    reading: ReadMemory,
-    writing: WriteMemory,
+    pub(super) scratch: Vec<u8>,
+    pub(super) reading: ReadMemory,
+    pub(super) writing: WriteMemory,
     /// Pings, while there is load.
-    rounds: Option<Rounds>,
-    gauges: Arc<Gauges>,
+    pub(super) rounds: Option<Rounds>,
+    pub(super) gauges: Arc<Gauges>,
     /// Takes the sheet at the end.
-    results: Results,
+    pub(super) results: Results,
     /// Told when the beginning is over and all its connections have arrived here.
-    awaiting_adoptions: Option<Box<dyn FnOnce()>>,
+    pub(super) awaiting_adoptions: Option<Box<dyn FnOnce()>>,
 }
 
 impl Churner {
@@ -156,75 +131,10 @@ impl Churner {
         Rc::clone(&self.gate)
     }
 
-    /// Every client has made its first attempt: `done` is called as soon as all connections are
-    /// here.
-    pub(super) fn opening_ended(&mut self, done: Box<dyn FnOnce()>) {
-        self.awaiting_adoptions = Some(done);
-        self.check_adoptions();
-    }
-
-    fn check_adoptions(&mut self) {
-        if self.sheet.in_progress == 0
-            && let Some(done) = self.awaiting_adoptions.take()
-        {
-            done();
-        }
-    }
-
-    fn is_measured(&self, at_ns: u64) -> bool {
+    pub(super) fn is_measured(&self, at_ns: u64) -> bool {
         self.desk
             .window
             .is_some_and(|window| window.measures(at_ns))
-    }
-
-    /// An attempt begins; returns the sixteen bytes for `Sec-WebSocket-Key`.
-    pub(super) fn attempt_begins(&mut self, member: u32, due_ns: u64, begun_ns: u64) -> [u8; 16] {
-        self.members.attempt_begins(member);
-        self.sheet.attempts += 1;
-        self.sheet.in_progress += 1;
-        self.desk.sheet.tally.asked += 1;
-        if self.phase == Phase::Running {
-            self.sheet.returns += 1;
-            if self.is_measured(due_ns) {
-                let late_ns = begun_ns.saturating_sub(due_ns);
-                self.sheet.attempt_late.record(late_ns);
-            }
-        }
-        self.desk.nonce()
-    }
-
-    /// An attempt has become a connection, which is on its way here.
-    pub(super) fn attempt_opened(&mut self, due_ns: u64, opened: &Opened) {
-        self.desk.sheet.count_agreed(opened);
-        if self.is_measured(due_ns) {
-            self.sheet.opened_measured += 1;
-            self.desk.sheet.count_opening(opened);
-        }
-    }
-
-    /// An attempt has failed.
-    pub(super) fn attempt_failed(
-        &mut self,
-        io: &mut Io,
-        member: u32,
-        begun_ns: u64,
-        failure: OpenFailure,
-    ) {
-        if self.phase == Phase::Closing {
-            return;
-        }
-        self.sheet.in_progress -= 1;
-        self.sheet.failed += 1;
-        self.sheet.retry_after += u64::from(failure.retry_after_ms.is_some());
-        let tally = &mut self.desk.sheet.tally;
-        tally.open += u64::from(failure.connect_ns.is_some());
-        tally.fail(&failure.kind, || failure.detail);
-        let is_running = self.phase == Phase::Running;
-        let (now_ns, wait) = (io.read_clock_ns(), failure.retry_after_ms);
-        self.members
-            .attempt_failed(member, begun_ns, now_ns, wait, is_running);
-        self.check_adoptions();
-        self.carry_on(io);
     }
 
     fn begin(&mut self, io: &mut Io, window: Window) {
@@ -246,7 +156,7 @@ impl Churner {
     }
 
     /// After anything that may have changed what is due next, or ended the last thing awaited.
-    fn carry_on(&mut self, io: &mut Io) {
+    pub(super) fn carry_on(&mut self, io: &mut Io) {
         match self.phase {
             Phase::Opening => {}
             Phase::Running => {
@@ -304,80 +214,6 @@ impl Churner {
         } else {
             self.carry_on(io);
         }
-    }
-
-    /// Sends what the schedule wants by now.
-    fn send_due(&mut self, io: &mut Io, window: Window) {
-        for _ in 0..STEPS_PER_ALARM {
-            let Some(schedule) = &mut self.schedule else {
-                return;
-            };
-            let (due_ns, number) = (schedule.next_due_ns(), schedule.next_number());
-            let now_ns = io.read_clock_ns();
-            if due_ns > now_ns || due_ns >= window.until_ns {
-                return;
-            }
-            schedule.advance();
-            let place = (number % self.order.len().max(1) as u64) as usize;
-            let member = self.order.get(place).copied();
-            let token = member.and_then(|member| self.members.token(member));
-            let stamps = Stamps {
-                intended_ns: due_ns,
-                sent_ns: now_ns,
-            };
-            if !token.is_some_and(|token| self.send(io, token, stamps)) {
-                self.sheet.skipped += 1;
-            } else if window.measures(due_ns) {
-                self.desk.sheet.record_late(now_ns - due_ns);
-            }
-        }
-    }
-
-    fn send_pings(&mut self, io: &mut Io, window: Window) {
-        let Churner {
-            seats,
-            desk,
-            writing,
-            rounds,
-            members,
-            ..
-        } = self;
-        let Some(rounds) = rounds else { return };
-        let now_ns = io.read_clock_ns().min(window.until_ns.saturating_sub(1));
-        while let Some(place) = rounds.take_due(now_ns) {
-            let token = u32::try_from(place)
-                .ok()
-                .and_then(|member| members.token(member));
-            let Some(token) = token else { continue };
-            let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
-                continue;
-            };
-            let (client, link, sent_ns) = (&mut seat.client, &mut seat.link, io.read_clock_ns());
-            io.send(token, |out| {
-                link.write(out, writing, |out| client.ping(desk, sent_ns, out));
-            });
-        }
-    }
-
-    /// False when the connection takes no messages any more.
-    fn send(&mut self, io: &mut Io, token: Token, stamps: Stamps) -> bool {
-        let Churner {
-            seats,
-            desk,
-            workspace,
-            writing,
-            ..
-        } = self;
-        let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
-            return false;
-        };
-        let Seat { client, link, .. } = seat;
-        io.send(token, |out| {
-            link.write(out, writing, |out| {
-                client.send_message(desk, workspace, stamps, out);
-            });
-        })
-        .is_some()
     }
 
     /// A client's lifetime is over.
@@ -457,7 +293,7 @@ impl Churner {
                 tally.alive += 1;
                 seat.client.account_open(tally);
             } else {
-                book_end(seat, tally, &mut self.sheet);
+                seat.book_end(tally, &mut self.sheet);
             }
         }
         self.sheet.waiting = self.members.waiting();
@@ -522,54 +358,18 @@ impl Churner {
         }
         let is_first = received.answered > 0 && !std::mem::replace(&mut seat.is_served, true);
         let (member, opened_ns) = (seat.member, seat.opened_ns);
-        match received.standing {
-            Standing::Open => {}
-            Standing::Closed => {
-                if let End::Leaving {
-                    since_ns,
-                    is_answered,
-                } = &mut seat.end
-                    && !std::mem::replace(is_answered, true)
-                {
-                    sheet.closings_completed += 1;
-                    sheet.close.record(now_ns.saturating_sub(*since_ns));
-                }
-                io.set_timer(token, SERVER_CLOSE_MS);
-            }
-            Standing::ClosedByServer => {
-                if seat.end == End::Open {
-                    seat.end = End::ByServer { at_ns: now_ns };
-                    gauges.count_failure();
-                    desk.sheet.tally.fail("closed_by_server", || {
-                        "the server sent a close frame that nobody had asked for".into()
-                    });
-                }
+        let outcome = seat.judge(received.standing, heard.state, now_ns, desk, sheet);
+        if outcome.is_failure {
+            gauges.count_failure();
+        }
+        match outcome.next {
+            Next::Nothing => {}
+            Next::Await => io.set_timer(token, SERVER_CLOSE_MS),
+            Next::Finish => {
                 io.finish(token);
                 io.set_timer(token, SERVER_CLOSE_MS);
             }
-            Standing::Failed(error) => {
-                if seat.end == End::Open {
-                    seat.end = End::Broken { at_ns: now_ns };
-                    gauges.count_failure();
-                    desk.sheet.tally.fail("protocol_error", || {
-                        format!("the server broke the protocol: {error}")
-                    });
-                }
-                io.terminate(token);
-            }
-        }
-        match heard.state {
-            LinkState::Open => {}
-            // The server ends the stream without a close frame: `ended` explains that.
-            LinkState::Finished => io.terminate(token),
-            LinkState::Failed(sentence) => {
-                if seat.end == End::Open {
-                    seat.end = End::Broken { at_ns: now_ns };
-                    gauges.count_failure();
-                    desk.sheet.tally.fail("tls_failed", || sentence);
-                }
-                io.terminate(token);
-            }
+            Next::Terminate => io.terminate(token),
         }
         if is_first {
             self.served(member, opened_ns, now_ns);
@@ -608,7 +408,7 @@ impl Churner {
         };
         let tally = &mut self.desk.sheet.tally;
         seat.client.account_ping(u64::MAX, patience_ns, tally);
-        book_end(&mut seat, tally, &mut self.sheet);
+        seat.book_end(tally, &mut self.sheet);
         let is_running = self.phase == Phase::Running;
         match seat.end {
             End::Leaving { .. } => {
@@ -624,26 +424,6 @@ impl Churner {
             self.members.end();
         }
         self.carry_on(io);
-    }
-}
-
-/// Books the end of a connection under its name, and what can no longer be answered.
-fn book_end(seat: &mut Seat, tally: &mut Tally, sheet: &mut ChurnSheet) {
-    let waiting = u64::from(seat.client.waiting());
-    seat.client.account_ended(tally);
-    match seat.end {
-        End::Leaving { .. } => {
-            sheet.closed_by_us += 1;
-            sheet.abandoned += waiting;
-        }
-        End::ByServer { .. } => {
-            sheet.closed_by_server += 1;
-            sheet.lost_with_connection += waiting;
-        }
-        End::Open | End::Broken { .. } => {
-            sheet.lost += 1;
-            sheet.lost_with_connection += waiting;
-        }
     }
 }
 
@@ -680,6 +460,7 @@ impl Application for Churner {
         self.seats.insert(token, seat);
         let is_running = self.phase == Phase::Running;
         self.members.connected(member, token, now_ns, is_running);
+        self.send_first_messages(io, token);
         if self.options.is_hold_only {
             self.served(member, now_ns, now_ns);
         } else if self.phase != Phase::Draining {

@@ -69,8 +69,10 @@ pub enum Command {
     #[command(after_help = foreign_cli::EXAMPLES)]
     Fanout(Box<FanoutArguments>),
     /// Steady connecting and disconnecting, and reconnecting with backoff
+    #[command(after_help = crate::churn::cli::EXAMPLES)]
     Churn(Box<commands::churn::Arguments>),
     /// Mixed, staged scenario from a file or a preset
+    #[command(after_help = commands::run::EXAMPLES)]
     Run(Box<commands::run::Arguments>),
     /// Largest load that meets the thresholds
     Find(commands::find::Arguments),

@@ -4,9 +4,10 @@
 //! what is printed.
 
 use std::fmt::Write as _;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -14,7 +15,9 @@ use serde::Serialize;
 use crate::cli::loads::LoadCommand;
 use crate::commands::load::measure;
 use crate::commands::vary::Vary;
-use crate::commands::{Failure, INTERRUPTED, INVALID, OK, THRESHOLD_FAILED, signals, sink};
+use crate::commands::{
+    Failure, INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FAILED, signals, sink,
+};
 use crate::config::{Config, Mode};
 use crate::judge::metric::Unit;
 use crate::judge::{self, junit, window};
@@ -38,6 +41,9 @@ the server: the result is then a lower bound and says so.
 
 Exit codes: 0 found · 3 not even the smallest load meets the thresholds · 4 the generator could not
 measure even the smallest load · 1, 2 and 130 as everywhere";
+
+/// Longest wait to see whether the server is still there.
+const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// `find`.
 #[derive(Args, Debug)]
@@ -142,7 +148,14 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         vary,
     };
     hunt.say(&hunt.headline(limits.tolerance));
-    let finding = hunt.search(limits)?;
+    let finding = match hunt.search(limits) {
+        Ok(finding) => finding,
+        Err(failure) => {
+            // What was measured until then is kept.
+            hunt.write_document(None, limits.tolerance, failure.code)?;
+            return Err(failure);
+        }
+    };
     let code = hunt.exit_code(finding.as_ref());
     hunt.conclude(finding.as_ref(), limits.tolerance, code)?;
     Ok(code)
@@ -230,7 +243,7 @@ impl Hunt {
                 Step::Try { load, purpose, .. } => (load, purpose),
             };
             if !self.windows.is_empty() {
-                self.rest();
+                signals::pause(self.pause, &self.is_interrupted);
             }
             if self.is_interrupted() {
                 return Ok(None);
@@ -240,17 +253,6 @@ impl Hunt {
                 return Ok(None);
             }
             search.observe(outcome);
-        }
-    }
-
-    fn rest(&self) {
-        let until = Instant::now() + self.pause;
-        while !self.is_interrupted() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(Duration::from_millis(20)));
         }
     }
 
@@ -271,6 +273,9 @@ impl Hunt {
         if !self.is_interrupted() {
             self.say(&self.line(load, purpose, &outcome, report.as_ref()));
         }
+        let is_unanswered = report
+            .as_ref()
+            .is_some_and(|report| report.exit_code == RUN_ERROR);
         let (word, reason) = match &outcome {
             Outcome::Met => ("met", None),
             Outcome::Failed(reason) => ("failed", Some(reason.clone())),
@@ -283,7 +288,34 @@ impl Hunt {
             reason,
             report: report.map(without_series),
         });
+        if is_unanswered {
+            self.refuse_silence()?;
+        }
         Ok(outcome)
+    }
+
+    /// A window in which nothing was answered at all is an overload only if the server is there:
+    /// searching on without one would blame the load.
+    fn refuse_silence(&self) -> Result<(), Failure> {
+        let is_there = || TcpStream::connect_timeout(&self.config.address, PROBE_MAX).is_ok();
+        if self.windows.len() > 1 && is_there() {
+            return Ok(());
+        }
+        let last = self
+            .windows
+            .last()
+            .and_then(|window| window.report.as_ref());
+        let errors = last.map(|report| &report.error_examples);
+        let example = errors.and_then(|examples| examples.values().next());
+        let example = example.map_or("no reply came", String::as_str);
+        Err(Failure::run(if self.windows.len() > 1 {
+            format!(
+                "the server is gone since window {}: {example}",
+                self.windows.len()
+            )
+        } else {
+            format!("nothing was answered in the first window: {example}")
+        }))
     }
 
     fn line(
@@ -344,6 +376,15 @@ impl Hunt {
         if let Some(path) = &self.config.judge.junit {
             self.write_junit(path)?;
         }
+        self.write_document(finding, tolerance, exit_code)
+    }
+
+    fn write_document(
+        &self,
+        finding: Option<&Finding>,
+        tolerance: f64,
+        exit_code: u8,
+    ) -> Result<(), Failure> {
         let document = Document {
             schema: SCHEMA,
             mode: self.config.mode.as_str(),
@@ -357,7 +398,7 @@ impl Hunt {
             bound: finding.map(|finding| finding.bound.clone()),
             confirmations: finding.map_or(0, |finding| finding.confirmations),
             is_lower_bound: finding.is_some_and(is_lower_bound),
-            interrupted: finding.is_none(),
+            interrupted: self.is_interrupted(),
             exit_code,
             windows: self.windows.clone(),
         };

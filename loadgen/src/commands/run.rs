@@ -27,7 +27,7 @@ Examples:
   fanwire-loadgen run my-chat.toml ws://127.0.0.1:9001 --dry-run      the command lines it amounts to
 
 A scenario is made of loads, each an echo, fanout, churn, storm or idle with that command's own long
-options. Loads of one stage run together, stages follow each other. The report has every load on its
+options. Loads of one step run together, steps follow each other. The report has every load on its
 own and their sum; the verdict is the worst of theirs.";
 
 /// `run`.
@@ -214,11 +214,11 @@ fn list() -> Result<String, Failure> {
 
 fn describe(plan: &Plan) -> String {
     let mut text = String::new();
-    for stage in &plan.stages {
-        if !stage.name.is_empty() {
-            text.push_str(&format!("# stage {}\n", stage.name));
+    for step in &plan.steps {
+        if !step.name.is_empty() {
+            text.push_str(&format!("# step {}\n", step.name));
         }
-        for load in &stage.loads {
+        for load in &step.loads {
             let start_s = load.start_ns as f64 / 1e9;
             text.push_str(&format!(
                 "# load {}, {start_s} s after the beginning\n{}\n",

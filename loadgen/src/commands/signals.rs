@@ -1,7 +1,8 @@
 //! SIGINT and SIGTERM: the first ends a run with a partial report, the second ends the program.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -32,4 +33,19 @@ pub fn install() -> Result<Arc<AtomicBool>, Failure> {
         })
         .map_err(refused)?;
     Ok(is_interrupted)
+}
+
+/// How soon a pause ends after a signal.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits between two runs, unless a signal comes.
+pub fn pause(length: Duration, is_interrupted: &AtomicBool) {
+    let until = Instant::now() + length;
+    while !is_interrupted.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
 }

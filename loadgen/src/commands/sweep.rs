@@ -11,7 +11,7 @@ use crate::cli::loads::LoadCommand;
 use crate::commands::load::measure;
 use crate::commands::repeat::worse;
 use crate::commands::vary::Vary;
-use crate::commands::{Failure, INTERRUPTED, OK, signals, sink};
+use crate::commands::{Failure, INTERRUPTED, OK, RUN_ERROR, signals, sink};
 use crate::config::{Config, Output};
 use crate::judge;
 use crate::model::Report;
@@ -105,12 +105,13 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
     let mut code = OK;
     let total = values.len() * arguments.repeat as usize;
     let mut number = 0;
+    let mut failures = Vec::new();
     // In turns: a machine that warms up, or a neighbour that comes, then touches all values alike.
     'all: for _ in 0..arguments.repeat {
         for (value, reports) in values.iter().zip(&mut runs) {
             number += 1;
             if number > 1 {
-                std::thread::sleep(Duration::from_nanos(arguments.pause));
+                signals::pause(Duration::from_nanos(arguments.pause), &is_interrupted);
             }
             eprintln!(
                 "run {number} of {total}: {} {}",
@@ -119,7 +120,17 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
             );
             let mut config = vary.apply(&config, *value);
             config.outputs.is_quiet = true;
-            let report = measure(config, Arc::clone(&is_interrupted))?;
+            let report = match measure(config, Arc::clone(&is_interrupted)) {
+                Ok(report) => report,
+                // What cannot begin at all is said at once; a value that this host cannot do, such
+                // as too many connections, does not cost the others.
+                Err(failure) if number == 1 => return Err(failure),
+                Err(failure) => {
+                    failures.push(format!("{}: {}", vary.format(*value), failure.message));
+                    code = worse(code, RUN_ERROR);
+                    continue;
+                }
+            };
             if is_interrupted.load(Ordering::Relaxed) {
                 code = INTERRUPTED;
                 break 'all;
@@ -133,7 +144,11 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         .filter(|(_, reports)| !reports.is_empty())
         .map(|(value, reports)| Point::of(*value, reports))
         .collect();
-    let sweep = Sweep::new(&config, vary, arguments.repeat, points, code);
+    failures.dedup();
+    let sweep = Sweep {
+        failures,
+        ..Sweep::new(&config, vary, arguments.repeat, points, code)
+    };
     write(&sweep, &config, arguments.plot)?;
     Ok(code)
 }

@@ -153,13 +153,6 @@ impl Metric {
     }
 }
 
-/// A quantile as a percentile is called: `p99.9`.
-pub fn percentile_name(quantile: f64) -> String {
-    // Percentiles have at most a few digits behind the point; more are what binary adds.
-    let percent = (quantile * 100.0 * 1e9).round() / 1e9;
-    format!("p{percent}")
-}
-
 impl Unit {
     /// Its name in JSON.
     pub fn as_str(self) -> &'static str {
@@ -220,7 +213,5 @@ mod tests {
         assert_eq!(Unit::Count.format(3.0), "3");
         assert_eq!(Unit::Nanoseconds.format(610_000.0), "610us");
         assert_eq!(Unit::Bytes.format(-5.0), "shrank");
-        assert_eq!(percentile_name(0.999), "p99.9");
-        assert_eq!(percentile_name(0.99999), "p99.999");
     }
 }

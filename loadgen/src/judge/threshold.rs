@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Display};
 
-use super::metric::{METRICS, Metric, Statistic, Unit, percentile_name};
+use super::metric::{METRICS, Metric, Statistic, Unit};
 use crate::quantity::{parse_duration_ns, parse_size};
 
 /// How a value is held against a limit.
@@ -297,21 +297,6 @@ fn plain(digits: &str) -> Option<f64> {
     }
     let number = digits.replace('_', "").parse::<f64>().ok()?;
     number.is_finite().then_some(number)
-}
-
-impl Statistic {
-    /// Its name, as it is written behind a metric.
-    pub fn name(self) -> String {
-        match self {
-            Statistic::Value => String::new(),
-            Statistic::Min => "min".to_owned(),
-            Statistic::Mean => "mean".to_owned(),
-            Statistic::Quantile(quantile) => percentile_name(quantile),
-            Statistic::Max => "max".to_owned(),
-            Statistic::Count => "count".to_owned(),
-            Statistic::Rate => "rate".to_owned(),
-        }
-    }
 }
 
 #[cfg(test)]

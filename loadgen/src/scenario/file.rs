@@ -16,6 +16,8 @@ use crate::scenario::source::{Source, suggestion};
 const SECTIONS: [&str; 4] = ["scenario", "parameters", "defaults", "load"];
 /// Keys of `[scenario]`.
 const SCENARIO_KEYS: [&str; 5] = ["name", "description", "needs", "url", "threshold"];
+/// Keys of a `[[load]]` that are not options of its command.
+pub const OWN_KEYS: [&str; 6] = ["name", "command", "step", "start", "when", "url"];
 /// The parameter that every scenario has.
 pub const URL: &str = "url";
 /// First words of thresholds, which therefore cannot be names of loads.
@@ -56,11 +58,11 @@ pub enum Setting {
 pub struct LoadText {
     /// Unique name.
     pub name: String,
-    /// Command.
-    pub kind: Placed,
-    /// Stage it belongs to; empty when the file has no stages.
-    pub stage: String,
-    /// Time after the beginning of the stage.
+    /// What it is: a command of the program.
+    pub command: Placed,
+    /// Step it belongs to; empty when the file has no steps.
+    pub step: String,
+    /// Time after the beginning of the step.
     pub start: Option<Placed>,
     /// Condition under which it takes part.
     pub when: Option<Placed>,
@@ -143,19 +145,19 @@ impl ScenarioText {
 
     fn check(&self) -> Result<(), String> {
         if self.loads.is_empty() {
-            let sentence = "a scenario needs at least one [[load]] with name and kind";
+            let sentence = "a scenario needs at least one [[load]] with name and command";
             return Err(self.source.error(&(0..0), sentence));
         }
-        let has_stages = self.loads.iter().any(|load| !load.stage.is_empty());
+        let has_steps = self.loads.iter().any(|load| !load.step.is_empty());
         for (index, load) in self.loads.iter().enumerate() {
             let is_known = |other: &LoadText| other.name == load.name;
             if self.loads.iter().take(index).any(is_known) {
                 let sentence = format!("there are two loads named '{}'", load.name);
                 return Err(self.source.error(&load.span, sentence));
             }
-            if has_stages && load.stage.is_empty() {
+            if has_steps && load.step.is_empty() {
                 let sentence = format!(
-                    "load '{}' has no stage although others have one; give it stage = \"…\" too",
+                    "load '{}' has no step although others have one; give it step = \"…\" too",
                     load.name
                 );
                 return Err(self.source.error(&load.span, sentence));
@@ -285,13 +287,12 @@ impl Reader<'_> {
             parse_duration_ns(&start.text)
                 .map_err(|sentence| self.source.error(&start.span, sentence))?;
         }
-        let own = ["name", "kind", "stage", "start", "when", "url"];
         Ok(LoadText {
-            kind: placed("kind")?.ok_or_else(|| missing("kind", "echo"))?,
-            stage: placed("stage")?.map_or_else(String::new, |stage| stage.text),
+            command: placed("command")?.ok_or_else(|| missing("command", "echo"))?,
+            step: placed("step")?.map_or_else(String::new, |step| step.text),
             when: placed("when")?,
             url: placed("url")?,
-            options: self.options(table, &own)?,
+            options: self.options(table, &OWN_KEYS)?,
             span: value.span(),
             name: name.text,
             start,
@@ -352,7 +353,7 @@ duration = "5s"
 
 [[load]]
 name = "talk"
-kind = "echo"
+command = "echo"
 start = "5s"
 connections = "${connections}"
 rate = 2.5
@@ -379,12 +380,12 @@ spin = false
             Setting::Values(vec!["A: b".into(), "C: d".into()])
         );
         assert_eq!(load.options[3].setting, Setting::Flag(true));
-        assert_eq!(scenario.source.position(load.kind.span.start), (16, 8));
+        assert_eq!(scenario.source.position(load.command.span.start), (16, 11));
     }
 
     #[test]
     fn faults_name_line_and_column() {
-        let load = "[[load]]\nname = \"a\"\nkind = \"echo\"\n";
+        let load = "[[load]]\nname = \"a\"\ncommand = \"echo\"\n";
         for (text, place, word) in [
             ("x = ", "s.toml:1:", ""),
             ("[scenari]\n", "s.toml:1:2", "did you mean 'scenario'"),
@@ -410,10 +411,10 @@ spin = false
                 "s.toml:1:1",
                 "at least one [[load]]",
             ),
-            ("[[load]]\nkind = \"echo\"\n", "s.toml:1:1", "needs name"),
-            ("[[load]]\nname = \"a\"\n", "s.toml:1:1", "needs kind"),
+            ("[[load]]\ncommand = \"echo\"\n", "s.toml:1:1", "needs name"),
+            ("[[load]]\nname = \"a\"\n", "s.toml:1:1", "needs command"),
             (
-                "[[load]]\nname = \"echo\"\nkind = \"echo\"\n",
+                "[[load]]\nname = \"echo\"\ncommand = \"echo\"\n",
                 "s.toml:2:8",
                 "thresholds begin",
             ),
@@ -428,9 +429,9 @@ spin = false
                 "two loads named 'a'",
             ),
             (
-                &format!("{load}stage = \"one\"\n[[load]]\nname = \"b\"\nkind = \"idle\"\n"),
+                &format!("{load}step = \"one\"\n[[load]]\nname = \"b\"\ncommand = \"idle\"\n"),
                 "s.toml:5:1",
-                "no stage",
+                "no step",
             ),
         ] {
             let error = parse(text).expect_err(text);

@@ -1,8 +1,8 @@
 //! Scenarios: several loads at once and one after another, from a TOML file or a preset.
 //!
-//! `file` is the text and what it says, `parameters` fills its `${name}`s, `plan` makes every load
-//! a configuration through the command line's own options, `play` runs them, `presets` are files
-//! that come with the program. The shape of a file:
+//! `file` is the text and what it says, `parameters` fills its `${name}`s, `maker` makes a load a
+//! configuration through the command line's own options, which `catalogue` lists, `plan` puts loads
+//! into steps, `play` runs them, `presets` are files that come with the program. The shape of a file:
 //!
 //! ```toml
 //! [scenario]                        # who it is
@@ -20,9 +20,9 @@
 //!
 //! [[load]]
 //! name = "talk"
-//! kind = "echo"                     # echo, fanout, churn, storm or idle
-//! stage = "rush"                    # stages follow each other; the loads of one run together
-//! start = "5s"                      # after the stage has begun
+//! command = "echo"                  # echo, fanout, churn, storm or idle
+//! step = "rush"                     # steps follow each other; the loads of one run together
+//! start = "5s"                      # after the step has begun
 //! when = "${connections} != 0"      # left out when this does not hold
 //! url = "${url}/talk"
 //! connections = "${connections}"    # from here on: long options of the command, without the dashes
@@ -31,7 +31,9 @@
 //! deflate = true                    # an option without a value
 //! ```
 
+pub mod catalogue;
 pub mod file;
+pub mod maker;
 pub mod parameters;
 pub mod plan;
 pub mod play;

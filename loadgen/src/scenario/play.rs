@@ -1,4 +1,4 @@
-//! Running a plan: stage after stage, the loads of a stage together, each on threads of its own.
+//! Running a plan: step after step, the loads of a step together, each on threads of its own.
 //!
 //! Owns waiting for the start of a load, ending all of them at once, and putting their reports
 //! together. What a load does, and how it is judged, is the business of the one path that all
@@ -13,7 +13,7 @@ use crate::commands::{Failure, INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FA
 use crate::judge::measure::judge;
 use crate::merge::combine;
 use crate::model::{Part, Report, ThresholdResult};
-use crate::scenario::plan::{Plan, PlannedLoad, Stage};
+use crate::scenario::plan::{Plan, PlannedLoad, Step};
 use crate::verdict::Verdict;
 
 /// How often a load that waits for its start looks whether it is to end.
@@ -33,26 +33,26 @@ pub fn play(
     say: Say<'_>,
 ) -> Result<Vec<Part>, Failure> {
     let mut parts = Vec::new();
-    for stage in &plan.stages {
+    for step in &plan.steps {
         if is_interrupted.load(Ordering::Relaxed) {
             break;
         }
-        if !stage.name.is_empty() {
-            say(&format!("stage {} begins", stage.name));
+        if !step.name.is_empty() {
+            say(&format!("step {} begins", step.name));
         }
-        parts.extend(play_stage(stage, is_interrupted, say)?);
+        parts.extend(play_step(step, is_interrupted, say)?);
     }
     Ok(parts)
 }
 
-fn play_stage(
-    stage: &Stage,
+fn play_step(
+    step: &Step,
     is_interrupted: &Arc<AtomicBool>,
     say: Say<'_>,
 ) -> Result<Vec<Part>, Failure> {
     let begun = Instant::now();
     let reports: Vec<Result<Option<Report>, Failure>> = std::thread::scope(|scope| {
-        let running: Vec<_> = stage
+        let running: Vec<_> = step
             .loads
             .iter()
             .map(|load| scope.spawn(move || play_load(load, begun, is_interrupted, say)))
@@ -66,14 +66,14 @@ fn play_stage(
             .collect()
     });
     let mut parts = Vec::new();
-    for (load, report) in stage.loads.iter().zip(reports) {
+    for (load, report) in step.loads.iter().zip(reports) {
         let report = report.map_err(|failure| Failure {
             message: format!("load '{}': {}", load.name, failure.message),
             code: failure.code,
         })?;
         parts.extend(report.map(|report| Part {
             name: load.name.clone(),
-            stage: stage.name.clone(),
+            stage: step.name.clone(),
             report,
         }));
     }

@@ -113,11 +113,11 @@ mod tests {
     fn uws_has_the_five_cases_one_after_the_other() {
         let plan = plan(find("uws").expect("there is one"), &["duration=4s"]);
         let cases: Vec<(u32, usize, u64)> = plan
-            .stages
+            .steps
             .iter()
-            .map(|stage| {
-                let config = &stage.loads[0].config;
-                assert_eq!((stage.loads.len(), config.rate), (1, None));
+            .map(|step| {
+                let config = &step.loads[0].config;
+                assert_eq!((step.loads.len(), config.rate), (1, None));
                 (config.connections, config.message_size, config.duration_ns)
             })
             .collect();

@@ -100,8 +100,10 @@ pub struct Finding {
 
 /// Whatever happens, a search ends after this many windows.
 pub const STEPS_MAX: u32 = 200;
-/// A bracket of doubling and bisecting is found in fewer steps than this for any sensible limits.
+/// What the load is multiplied by until something gives.
 const GROWTH: f64 = 2.0;
+/// Largest factor between a load that was too much and the next one.
+const SHRINK_MAX: f64 = 256.0;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
@@ -123,6 +125,9 @@ pub struct Search {
     load: f64,
     is_again: bool,
     steps: u32,
+    /// What the load is divided by when nothing was met yet: squared each time, since a first load
+    /// may be wrong by orders of magnitude and every window takes seconds.
+    shrink: f64,
     /// By how much the next failed confirmation steps down, as a share of the load.
     step_down: f64,
     finding: Option<Finding>,
@@ -152,6 +157,7 @@ impl Search {
             upper: None,
             is_again: false,
             steps: 0,
+            shrink: GROWTH,
             step_down: limits.tolerance,
             finding: None,
         }
@@ -217,7 +223,10 @@ impl Search {
         match self.lower {
             Some(_) => self.narrow(),
             None if self.load <= self.limits.min => self.finish(None, 0),
-            None => self.load = self.between(self.load / GROWTH),
+            None => {
+                self.load = self.between(self.load / self.shrink);
+                self.shrink = (self.shrink * self.shrink).min(SHRINK_MAX);
+            }
         }
     }
 
@@ -226,7 +235,13 @@ impl Search {
         let (Some(lower), Some((upper, _))) = (self.lower, &self.upper) else {
             return;
         };
-        let middle = rounded(f64::midpoint(lower, *upper), self.limits);
+        // Between loads of different orders of magnitude the middle is a ratio.
+        let middle = if *upper > lower * GROWTH {
+            (lower * upper).sqrt()
+        } else {
+            f64::midpoint(lower, *upper)
+        };
+        let middle = rounded(middle, self.limits);
         let is_narrow = upper - lower <= self.limits.tolerance * lower;
         if is_narrow || middle <= lower || middle >= *upper {
             self.confirm();

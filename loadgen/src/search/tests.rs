@@ -68,10 +68,11 @@ fn grows_narrows_and_confirms() {
 }
 
 #[test]
-fn a_start_that_is_too_much_is_halved() {
-    let (finding, _) = search(limits(1.0, 1e6, 64_000.0, false), up_to(700.0));
+fn a_start_that_is_far_too_much_costs_few_windows() {
+    let (finding, windows) = search(limits(1.0, 1e9, 64e6, false), up_to(700.0));
     let best = finding.best.expect("found");
     assert!((686.0..=700.0).contains(&best), "{finding:?}");
+    assert!(windows.len() <= 20, "{windows:?}");
 }
 
 #[test]

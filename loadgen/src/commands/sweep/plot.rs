@@ -29,7 +29,10 @@ pub fn page(sweep: &Sweep) -> Result<String, String> {
     };
     let figures = Section {
         title: "Figures".to_owned(),
-        blocks: vec![Block::Table(table)],
+        blocks: match sweep.remarks() {
+            remarks if remarks.is_empty() => vec![Block::Table(table)],
+            remarks => vec![Block::Table(table), Block::List(remarks)],
+        },
     };
     let over = sweep.over;
     let latency_plot = Plot::new(

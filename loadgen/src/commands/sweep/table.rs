@@ -107,6 +107,8 @@ pub struct Sweep {
     pub unit: &'static str,
     pub repeat: u32,
     pub points: Vec<Point>,
+    /// Runs that could not begin, and why.
+    pub failures: Vec<String>,
     /// Over connections or subscribers, with enough values.
     pub scalability: Option<Diagnosis>,
     pub exit_code: u8,
@@ -148,6 +150,7 @@ impl Sweep {
             unit: vary.unit(),
             repeat,
             points,
+            failures: Vec::new(),
             scalability,
             exit_code,
             vary,
@@ -210,21 +213,27 @@ impl Sweep {
             }
             let _ = writeln!(out, "  {}", row[9]);
         }
-        for point in &self.points {
-            let notes = point.thresholds_not_met.iter().chain(
-                point
-                    .verdict_reasons
-                    .iter()
-                    .filter(|_| point.verdict == Verdict::Invalid),
-            );
-            for note in notes {
-                let _ = writeln!(out, "at {}: {note}", self.vary.format(point.value));
-            }
+        for remark in self.remarks() {
+            let _ = writeln!(out, "{remark}");
         }
         for line in self.diagnosis_lines() {
             let _ = writeln!(out, "{line}");
         }
         out
+    }
+
+    /// What must be known of single values.
+    pub fn remarks(&self) -> Vec<String> {
+        let of = |point: &Point| -> Vec<String> {
+            let is_invalid = point.verdict == Verdict::Invalid;
+            let reasons = point.verdict_reasons.iter().filter(|_| is_invalid);
+            let notes = point.thresholds_not_met.iter().chain(reasons);
+            let load = self.vary.format(point.value);
+            notes.map(|note| format!("at {load}: {note}")).collect()
+        };
+        let failures = self.failures.iter();
+        let failures = failures.map(|failure| format!("not run {failure}"));
+        self.points.iter().flat_map(of).chain(failures).collect()
     }
 
     /// What the fitted law says, in sentences.
