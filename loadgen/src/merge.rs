@@ -8,17 +8,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::{INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FAILED};
-use crate::figures::{Connections, Generator, Latencies, Messages, Percentiles, Server, Word};
-use crate::judge::{Threshold, measure};
-use crate::model::{Part, Report, ThresholdResult};
-use crate::quantity::format_count;
-use crate::series::Second;
+use crate::figures::{Connections, Latencies, Messages, Percentiles, Word};
+use crate::model::{Part, Report};
 use crate::tally::Latency;
-use crate::verdict::{Limiter, Verdict};
+use crate::verdict::Limiter;
 
 mod churn;
 mod fanout;
+mod judgement;
+mod resources;
+mod series;
 
 /// Adds the reports of several processes that made one load together.
 ///
@@ -135,10 +134,10 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
         target_per_second: rate(reports, span_s, |report| report.target_per_second),
         limiter: limiter(reports),
         latency_ns: latencies(reports, &histograms),
-        server: server(reports, done, span_s, &mut notes),
-        generator: generator(reports, done, &histograms),
+        server: resources::server(reports, done, span_s, &mut notes),
+        generator: resources::generator(reports, done, &histograms),
         interrupted: reports.iter().any(|report| report.interrupted),
-        series: series(reports, offsets)?,
+        series: series::add(reports, offsets)?,
         parts: parts(reports)?,
         thresholds: Vec::new(),
         ..first.clone()
@@ -154,7 +153,7 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
         .map(|(name, latency)| (name.clone(), latency.encode()))
         .collect();
     sum.notes = notes;
-    judge(&mut sum, reports, noun);
+    judgement::judge(&mut sum, reports, noun);
     Ok(sum)
 }
 
@@ -349,152 +348,6 @@ fn add_connections(mine: &mut Connections, theirs: &Connections) {
     }
 }
 
-fn generator(reports: &[Report], done: f64, histograms: &BTreeMap<String, Latency>) -> Generator {
-    let of = |read: fn(&Generator) -> Option<f64>| {
-        largest(reports.iter().map(|report| read(&report.generator)))
-    };
-    let cpu_ns: Option<f64> = reports
-        .iter()
-        .map(|report| {
-            let each = report.generator.cpu_ns_per_message?;
-            Some(each * self::done(report))
-        })
-        .sum();
-    let mut clocks: Vec<&str> = reports
-        .iter()
-        .filter_map(|report| report.generator.clock_source.as_deref())
-        .collect();
-    clocks.dedup();
-    Generator {
-        cpu_share: of(|generator| generator.cpu_share),
-        wait_share: of(|generator| generator.wait_share),
-        thread_cpu_shares: reports
-            .iter()
-            .flat_map(|report| report.generator.thread_cpu_shares.iter().copied())
-            .collect(),
-        cpu_ns_per_message: cpu_ns.filter(|_| done > 0.0).map(|cpu_ns| cpu_ns / done),
-        late_ns: percentiles(histograms, "late"),
-        backends: reports
-            .iter()
-            .flat_map(|report| report.generator.backends.iter().cloned())
-            .collect(),
-        clock_source: (!clocks.is_empty()).then(|| clocks.join(", ")),
-        rss_bytes_per_connection: of(|generator| generator.rss_bytes_per_connection),
-        anonymous_bytes_per_connection: of(|generator| generator.anonymous_bytes_per_connection),
-    }
-}
-
-/// All processes watched one server: its CPU time is not to be counted once for each of them.
-fn server(reports: &[Report], done: f64, span_s: f64, notes: &mut Vec<String>) -> Option<Server> {
-    let servers: Vec<&Server> = reports
-        .iter()
-        .filter_map(|report| report.server.as_ref())
-        .collect();
-    let first = servers.first()?;
-    if servers.iter().any(|server| server.pid != first.pid) {
-        notes.push(
-            "figures of the server are left out: the reports watched different processes"
-                .to_owned(),
-        );
-        return None;
-    }
-    let of = |read: fn(&Server) -> Option<f64>| largest(servers.iter().map(|server| read(server)));
-    let cpus_used = of(|server| server.cpus_used);
-    let cpu_ns = cpus_used.map(|cpus| cpus * span_s * 1e9);
-    let before = servers
-        .iter()
-        .filter_map(|server| server.rss_before_bytes)
-        .min();
-    let open = servers
-        .iter()
-        .filter_map(|server| server.rss_open_bytes)
-        .max();
-    let upgraded: u64 = reports
-        .iter()
-        .map(|report| report.connections.upgraded)
-        .sum();
-    let growth = before.zip(open).filter(|_| upgraded > 0);
-    Some(Server {
-        pid: first.pid,
-        cpu_ns_per_message: cpu_ns.filter(|_| done > 0.0).map(|ns| ns / done),
-        messages_per_cpu_second: cpu_ns.filter(|ns| *ns > 0.0).map(|ns| done * 1e9 / ns),
-        busy_share: of(|server| server.busy_share),
-        wait_share: of(|server| server.wait_share),
-        cpus_used,
-        rss_before_bytes: before,
-        rss_open_bytes: open,
-        rss_bytes_per_connection: growth
-            .map(|(before, open)| (open as f64 - before as f64) / upgraded as f64),
-        // Each process saw the growth that all of them caused, and its bytes are not in a report.
-        anonymous_bytes_per_connection: None,
-    })
-}
-
-/// Rows of the same second become one.
-fn series(reports: &[Report], offsets: &[f64]) -> Result<Vec<Second>, String> {
-    let mut rows: BTreeMap<i64, (Second, Latency)> = BTreeMap::new();
-    for (report, offset) in reports.iter().zip(offsets) {
-        for second in &report.series {
-            let latency = Latency::decode(&second.response_histogram)
-                .map_err(|error| format!("at {:.0} s: {error}", second.at_s))?;
-            // The second in which the middle of the row lies: its ends are some milliseconds off.
-            let middle = (offset + second.at_s - second.duration_s / 2.0).floor() as i64;
-            let entry = rows.entry(middle);
-            let (sum, response) = entry.or_insert_with(|| empty_second(second));
-            add_second(sum, second, *offset);
-            response.add(&latency);
-        }
-    }
-    Ok(rows
-        .into_values()
-        .map(|(second, response)| Second {
-            response: Percentiles::of(&response),
-            response_histogram: response.encode(),
-            ..second
-        })
-        .collect())
-}
-
-fn empty_second(like: &Second) -> (Second, Latency) {
-    let second = Second {
-        at_s: 0.0,
-        duration_s: 0.0,
-        is_measured: false,
-        sent: 0,
-        received: 0,
-        failed: 0,
-        open: 0,
-        late_p99_ns: 0,
-        generator_cpu_share: None,
-        server_cpus_used: None,
-        server_busy_share: None,
-        server_rss_bytes: None,
-        troubles: BTreeMap::new(),
-        ..like.clone()
-    };
-    (second, Latency::default())
-}
-
-fn add_second(sum: &mut Second, other: &Second, offset: f64) {
-    let larger = |mine: Option<f64>, theirs| largest([mine, theirs].into_iter());
-    sum.at_s = sum.at_s.max(offset + other.at_s);
-    sum.duration_s = sum.duration_s.max(other.duration_s);
-    sum.is_measured |= other.is_measured;
-    sum.sent += other.sent;
-    sum.received += other.received;
-    sum.failed += other.failed;
-    sum.open += other.open;
-    // No histogram of a single second is kept for it: the worst of them is not below the truth.
-    sum.late_p99_ns = sum.late_p99_ns.max(other.late_p99_ns);
-    sum.generator_cpu_share = larger(sum.generator_cpu_share, other.generator_cpu_share);
-    sum.server_cpus_used = larger(sum.server_cpus_used, other.server_cpus_used);
-    sum.server_busy_share = larger(sum.server_busy_share, other.server_busy_share);
-    sum.server_rss_bytes = sum.server_rss_bytes.max(other.server_rss_bytes);
-    for (kind, count) in &other.troubles {
-        *sum.troubles.entry(kind.clone()).or_default() += count;
-    }
-}
-
 /// Loads of the same name and stage, each merged.
 fn parts(reports: &[Report]) -> Result<Vec<Part>, String> {
     let mut groups: Vec<(String, String, Vec<Report>)> = Vec::new();
@@ -530,66 +383,4 @@ fn notes(reports: &[Report]) -> Vec<String> {
         }
     }
     notes
-}
-
-/// The worst of all verdicts with everybody's reasons, and the identity of the sum.
-fn judge(sum: &mut Report, reports: &[Report], noun: &str) {
-    let mut reasons: Vec<(Verdict, String)> = Vec::new();
-    for (index, report) in reports.iter().enumerate() {
-        for reason in &report.verdict_reasons {
-            reasons.push((report.verdict, format!("{noun} {}: {reason}", index + 1)));
-        }
-    }
-    let messages = &sum.messages;
-    let accounted = messages.received + messages.lost + messages.in_flight;
-    if sum.fanout.is_none() && messages.sent != accounted && messages.adds_up {
-        sum.messages.adds_up = false;
-        reasons.push((
-            Verdict::Invalid,
-            format!(
-                "the counters of the sum do not add up: sent {} is not received, lost and in \
-                 flight together ({}); one of the reports was changed",
-                format_count(sum.messages.sent),
-                format_count(accounted)
-            ),
-        ));
-    }
-    reasons.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-    let worst = reports.iter().map(|report| report.verdict).max();
-    let found = reasons.iter().map(|(weight, _)| *weight).max();
-    sum.verdict = worst.max(found).unwrap_or(Verdict::Valid);
-    sum.verdict_reasons = reasons.into_iter().map(|(_, reason)| reason).collect();
-    sum.thresholds = thresholds(sum, reports);
-    let codes = || reports.iter().map(|report| report.exit_code);
-    let is_missed = sum.thresholds.iter().any(|result| !result.is_met);
-    sum.exit_code = match sum.verdict {
-        _ if sum.interrupted => INTERRUPTED,
-        // One of them measured nothing at all.
-        _ if codes().any(|code| code == RUN_ERROR) => RUN_ERROR,
-        // Unless every one of them was allowed to be.
-        Verdict::Invalid if codes().any(|code| code == INVALID) => INVALID,
-        _ if is_missed || codes().any(|code| code == THRESHOLD_FAILED) => THRESHOLD_FAILED,
-        Verdict::Invalid if !sum.messages.adds_up => INVALID,
-        _ => OK,
-    };
-}
-
-/// The thresholds that were put to all of them, held against the sum.
-fn thresholds(sum: &Report, reports: &[Report]) -> Vec<ThresholdResult> {
-    let Some((first, others)) = reports.split_first() else {
-        return Vec::new();
-    };
-    let is_common = |expression: &str| {
-        others.iter().all(|report| {
-            let mut expressions = report.thresholds.iter().map(|result| &result.expression);
-            expressions.any(|other| other == expression)
-        })
-    };
-    first
-        .thresholds
-        .iter()
-        .filter(|result| is_common(&result.expression))
-        .filter_map(|result| Threshold::parse(&result.expression).ok())
-        .map(|threshold| measure::judge(sum, &threshold))
-        .collect()
 }

@@ -16,6 +16,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::{Value, json};
 use support::hub::{Fault, hub};
+use support::ticker::{Tick, ticker};
 use support::{echo, honest, page, run, serve, upgrade};
 
 /// A folder that is gone when the test is.
@@ -112,7 +113,8 @@ fn every_mode_fits_the_schema() {
     let folder = Folder::new("schema");
     let url = echo_server();
     let hub = hub(Fault::None);
-    let runs: [&[&str]; 7] = [
+    let feed = ticker(Tick::Json(0));
+    let runs: [&[&str]; 9] = [
         &[
             "echo",
             &url,
@@ -128,6 +130,30 @@ fn every_mode_fits_the_schema() {
         &["idle", &url, "-c", "3", "--ping-interval", "200ms"],
         &["churn", &url, "-c", "3", "--lifetime", "300ms"],
         &["fanout", &hub, "-c", "3", "--topics", "2", "-R", "50"],
+        &[
+            "fanout",
+            &feed,
+            "-c",
+            "12",
+            "--readers-only",
+            "--stamp",
+            "json:/ts",
+            "--sequence",
+            "json:/seq",
+            "--slow",
+            "10%:1KB",
+        ],
+        // A server that says nothing that anybody understands.
+        &[
+            "fanout",
+            &feed,
+            "-c",
+            "2",
+            "-R",
+            "50",
+            "--dialect",
+            "custom",
+        ],
         // Nobody listens there.
         &[
             "echo",

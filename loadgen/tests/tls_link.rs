@@ -71,6 +71,16 @@ impl Pair {
         read
     }
 
+    /// After a failure nothing more is said, whatever is asked for.
+    fn say_more_after_the_end(&mut self) {
+        let mut out = Vec::new();
+        let writing = &mut self.writing;
+        self.link
+            .write(&mut out, writing, |out| out.extend_from_slice(b"more"));
+        self.link.finish(&mut out);
+        assert!(out.is_empty(), "{out:02x?}");
+    }
+
     fn shake_hands(&mut self) {
         for _ in 0..10 {
             self.serve();
@@ -200,6 +210,7 @@ proptest! {
         }
         let is_refused = matches!(&pair.state, LinkState::Failed(sentence) if !sentence.is_empty());
         prop_assert!(is_refused, "{:?}", pair.state);
+        pair.say_more_after_the_end();
         prop_assert!(bytes(0, 5_000).starts_with(&pair.received), "damaged bytes were believed");
     }
 
@@ -222,6 +233,9 @@ proptest! {
         }
         prop_assert!(pair.received.is_empty());
         prop_assert!(pair.link.is_handshaking());
+        if pair.state != LinkState::Open {
+            pair.say_more_after_the_end();
+        }
     }
 }
 

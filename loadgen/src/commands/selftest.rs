@@ -8,6 +8,8 @@ use fanwire_reactor::host::processors;
 
 use crate::commands::{Failure, OK, RUN_ERROR};
 use crate::config::Output;
+use crate::doctor::processors::load_average;
+use crate::environment::facts::HostFiles;
 use crate::report::json;
 use crate::selftest::cases::{self, Case, Context, Form};
 use crate::selftest::server::Place;
@@ -78,6 +80,14 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
     let output = arguments.json.map(Output::of);
     // With the JSON on standard output, the text must not get in between.
     let is_on_stderr = output == Some(Output::Stdout);
+    if form != Form::Short
+        && let Some((load, true)) = load_average(&HostFiles::default(), processors().len())
+    {
+        eprintln!(
+            "note: the load average is {load:.1}: something else runs here, and times will be off; \
+             --short is made for busy machines"
+        );
+    }
     print(&table::head(), is_on_stderr)?;
     let mut printed = Ok(());
     let summary = selftest::run(&context, &chosen, |result| {

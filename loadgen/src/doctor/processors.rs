@@ -96,12 +96,18 @@ fn quota(host: &HostFiles, plan: &Plan) -> Option<Finding> {
 /// Above this share of the processors something else is at work.
 const LOAD_SHARE_MAX: f64 = 0.5;
 
-fn load(host: &HostFiles, allowed: usize) -> Option<Finding> {
-    const NAME: &str = "load average";
+/// The load of the last minute, and whether it says that something else is at work.
+pub fn load_average(host: &HostFiles, allowed: usize) -> Option<(f64, bool)> {
     let text = host.text("proc/loadavg")?;
     let load: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Some((load, load > allowed as f64 * LOAD_SHARE_MAX))
+}
+
+fn load(host: &HostFiles, allowed: usize) -> Option<Finding> {
+    const NAME: &str = "load average";
+    let (load, is_busy) = load_average(host, allowed)?;
     let found = format!("{load:.2} over the last minute");
-    Some(if load > allowed as f64 * LOAD_SHARE_MAX {
+    Some(if is_busy {
         Finding::warn(
             NAME,
             found,

@@ -122,7 +122,7 @@ pub struct FeedSheet {
     pub negative: u64,
     /// The smallest latency; below zero when the clocks differ.
     pub smallest_ns: Option<i64>,
-    /// Between two messages at a subscriber.
+    /// Between two messages at a healthy subscriber.
     pub interval: Latency,
     /// Numbers, at subscribers that were to keep up.
     pub sequences: SequenceCounts,
@@ -165,7 +165,8 @@ impl FeedSheet {
 pub fn jain(shares: &[u64]) -> Option<f64> {
     let sum: f64 = shares.iter().map(|share| *share as f64).sum();
     let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
-    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
+    // Rounding must not make it more than fair.
+    (squares > 0.0).then(|| (sum * sum / (shares.len() as f64 * squares)).min(1.0))
 }
 
 #[cfg(test)]

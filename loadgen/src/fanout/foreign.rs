@@ -189,7 +189,7 @@ pub fn fed(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u64) {
     let is_measured = window.is_some_and(|window| window.measures(now_ns));
     let is_healthy = books.class == Class::Healthy;
     let account = books.feed.get_or_insert_with(Box::default);
-    if is_measured && account.last_ns > 0 {
+    if is_measured && is_healthy && account.last_ns > 0 {
         let interval_ns = now_ns.saturating_sub(account.last_ns);
         fan.feed.interval.record(interval_ns);
     }

@@ -129,6 +129,70 @@ pub struct PositionFigures {
     pub p50_ratio: Option<f64>,
 }
 
+impl ForeignFigures {
+    /// Adds the figures of another run.
+    pub fn add(&mut self, other: &ForeignFigures) {
+        self.unmarked += other.unmarked;
+        self.confirmations += other.confirmations;
+        self.before_load += other.before_load;
+        self.publisher_copies += other.publisher_copies;
+        self.publisher_messages += other.publisher_messages;
+        self.example = self.example.take().or_else(|| other.example.clone());
+        let theirs = || other.publisher_example.clone();
+        self.publisher_example = self.publisher_example.take().or_else(theirs);
+        self.is_strict |= other.is_strict;
+    }
+}
+
+impl SequenceFigures {
+    /// Adds the figures of another run.
+    pub fn add(&mut self, other: &SequenceFigures) {
+        self.expected = self.expected.saturating_add(other.expected);
+        self.seen += other.seen;
+        self.missing = self.missing.saturating_add(other.missing);
+        self.gaps += other.gaps;
+        self.duplicates += other.duplicates;
+        self.reordered += other.reordered;
+        self.restarts += other.restarts;
+        self.untracked += other.untracked;
+        self.unnumbered += other.unnumbered;
+        self.adds_up &= other.adds_up;
+    }
+}
+
+impl FeedFigures {
+    /// Adds the figures of another run, but for the times between messages, which percentiles do
+    /// not add up to, and Jain's index, which is no longer known.
+    pub fn add(&mut self, other: &FeedFigures) {
+        self.received += other.received;
+        self.stamped += other.stamped;
+        self.unstamped += other.unstamped;
+        self.negative += other.negative;
+        self.smallest_ns = match (self.smallest_ns, other.smallest_ns) {
+            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        let (mine, theirs) = (&mut self.fairness, &other.fairness);
+        mine.jain = None;
+        mine.least = mine.least.min(theirs.least);
+        mine.most = mine.most.max(theirs.most);
+        mine.silent += theirs.silent;
+        mine.subscribers += theirs.subscribers;
+        let pairs = [
+            (&mut self.sequence, &other.sequence),
+            (&mut self.lagging_sequence, &other.lagging_sequence),
+        ];
+        for (mine, theirs) in pairs {
+            match (mine.as_mut(), theirs) {
+                (Some(mine), Some(theirs)) => mine.add(theirs),
+                (None, Some(theirs)) => *mine = Some(*theirs),
+                (_, None) => {}
+            }
+        }
+        self.is_ambiguous |= other.is_ambiguous;
+    }
+}
+
 /// Fewer subscribers than this have no tenths.
 const SUBSCRIBERS_MIN: u64 = 10;
 
@@ -313,6 +377,48 @@ mod tests {
             "cut in a character"
         );
         assert_eq!(shown(&[0xff, b'a']), "\\xffa");
+    }
+
+    #[test]
+    fn runs_add_up() {
+        let one = FeedFigures {
+            received: 5,
+            stamped: 5,
+            smallest_ns: Some(7),
+            sequence: Some(SequenceFigures {
+                expected: 5,
+                seen: 4,
+                missing: 1,
+                adds_up: true,
+                ..SequenceFigures::default()
+            }),
+            fairness: FairnessFigures {
+                jain: Some(1.0),
+                least: 2,
+                most: 3,
+                silent: 0,
+                subscribers: 2,
+            },
+            ..FeedFigures::default()
+        };
+        let mut sum = FeedFigures {
+            smallest_ns: Some(-3),
+            sequence: None,
+            ..one.clone()
+        };
+        sum.add(&one);
+        assert_eq!(
+            (sum.received, sum.stamped, sum.smallest_ns),
+            (10, 10, Some(-3))
+        );
+        assert_eq!((sum.sequence, sum.fairness.subscribers), (one.sequence, 4));
+        sum.add(&one);
+        let sequence = sum.sequence.expect("of both");
+        assert_eq!(
+            (sequence.expected, sequence.seen, sequence.adds_up),
+            (10, 8, true)
+        );
+        assert_eq!(sum.fairness.jain, None);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use crate::fanout::foreign_figures::{FeedFigures, ForeignFigures, SequenceFigure
 use crate::quantity::{format_count, format_ns};
 use crate::verdict::{Reasons, Verdict};
 
-/// The first message that could not be interpreted, for the end of a sentence.
-fn began(foreign: &ForeignFigures) -> String {
+/// The first message that could not be interpreted, behind a sentence and the mark that ends it.
+fn began(foreign: &ForeignFigures, mark: &str) -> String {
     let example = foreign.example.as_ref();
     example.map_or_else(String::new, |text| {
-        format!("; the first message began: {text}")
+        format!("{mark} The first message began: {text}")
     })
 }
 
@@ -19,7 +19,7 @@ pub fn foreign(foreign: &ForeignFigures, unconfirmed: u64, reasons: &mut Reasons
         let what = if foreign.unmarked > 0 || foreign.example.is_some() {
             format!(
                 "no message was what --subscribed-when says{}",
-                began(foreign)
+                began(foreign, ".")
             )
         } else {
             "no message came at all; is --subscribe what this server understands?".to_owned()
@@ -38,7 +38,7 @@ pub fn foreign(foreign: &ForeignFigures, unconfirmed: u64, reasons: &mut Reasons
             format!(
                 "--strict: {} messages to subscribers were neither copies nor confirmations{}",
                 format_count(foreign.unmarked),
-                began(foreign)
+                began(foreign, ".")
             ),
         ));
     }
@@ -52,18 +52,22 @@ pub fn why_nothing(foreign: &ForeignFigures, is_feed: bool) -> String {
         } else {
             "does this server wait for a subscription (--subscribe)?"
         };
-        let heard = match foreign.confirmations {
-            0 => "no message came at all".to_owned(),
-            count => format!("only {} confirmations came", format_count(count)),
+        let heard = match (foreign.confirmations, foreign.before_load) {
+            (0, 0) => "no message came at all".to_owned(),
+            (count, 0) => format!("only {} confirmations came", format_count(count)),
+            (_, count) => format!(
+                "{} messages came before the load and none in it",
+                format_count(count)
+            ),
         };
-        return format!(": {heard}; {cure}");
+        return format!(": {heard}; {cure}{}", began(foreign, ""));
     }
     if foreign.unmarked > 0 {
         return format!(
             ": {} messages came, but none held what our publishers had sent. Does --publish say it \
              the way that this server relays, and to what --subscribe asks for?{}",
             format_count(foreign.unmarked),
-            began(foreign)
+            began(foreign, "")
         );
     }
     let said = foreign.publisher_example.as_ref();
@@ -80,7 +84,7 @@ pub fn why_nothing(foreign: &ForeignFigures, is_feed: bool) -> String {
 
 /// Rules of a feed.
 pub fn feed(feed: &FeedFigures, foreign: Option<&ForeignFigures>, reasons: &mut Reasons) {
-    let example = foreign.map_or_else(String::new, began);
+    let example = foreign.map_or_else(String::new, |foreign| began(foreign, "."));
     if let Some(stamp) = &feed.stamp
         && feed.received > 0
         && feed.stamped == 0
@@ -233,6 +237,8 @@ mod tests {
         let mut heard = ForeignFigures::default();
         assert!(why_nothing(&heard, false).contains("wait for a subscription"));
         assert!(why_nothing(&heard, true).contains("no message came at all"));
+        heard.before_load = 3;
+        assert!(why_nothing(&heard, true).contains("3 messages came before the load"));
         heard.has_subscribe = true;
         heard.publisher_example = Some("bad request".into());
         assert!(why_nothing(&heard, false).ends_with("told: bad request"));

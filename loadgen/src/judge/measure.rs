@@ -102,7 +102,7 @@ fn source(report: &Report, metric: Metric) -> Option<(&'static str, Option<&Perc
         Metric::FanoutLast => ("fanout_last", fanout.map(|message| &message.last_ns)),
         Metric::FanoutSpread => ("fanout_spread", fanout.map(|message| &message.spread_ns)),
         Metric::ConnectTcp => ("connect", Some(&latencies.connect)),
-        Metric::ConnectTls => ("tls", None),
+        Metric::ConnectTls => ("tls", latencies.tls.as_ref()),
         Metric::ConnectUpgrade => ("upgrade", Some(&latencies.upgrade)),
         // A storm counts from when a connection was due until its message was answered.
         Metric::ConnectReady if report.mode == "storm" => response,

@@ -50,6 +50,19 @@ pub fn add(
         "acknowledgements of publishes",
         notes,
     );
+    if !others.is_empty() && sum.position.take().is_some() {
+        notes.push(
+            "latency by the order of connecting was left out: each run has an order of its own"
+                .into(),
+        );
+    }
+    if let Some(feed) = &mut sum.feed {
+        let intervals = parts
+            .iter()
+            .filter_map(|(_, fanout)| fanout.feed.as_ref())
+            .map(|feed| &feed.interval_ns);
+        feed.interval_ns = only(intervals, "times between two messages", notes);
+    }
     Some(sum)
 }
 
@@ -65,6 +78,12 @@ fn add_counters(sum: &mut Fanout, other: &Fanout) {
     sum.unanswered += other.unanswered;
     sum.ledger.add(&other.ledger);
     sum.settings.publishers += other.settings.publishers;
+    if let (Some(mine), Some(theirs)) = (&mut sum.foreign, &other.foreign) {
+        mine.add(theirs);
+    }
+    if let (Some(mine), Some(theirs)) = (&mut sum.feed, &other.feed) {
+        mine.add(theirs);
+    }
     sum.churn = match (sum.churn, other.churn) {
         (Some(mine), Some(theirs)) => Some(ChurnFigures {
             left: mine.left + theirs.left,
@@ -85,6 +104,10 @@ fn message(parts: &[(&Report, &Fanout)], histograms: &BTreeMap<String, Latency>)
         .iter()
         .filter_map(|(_, fanout)| Some(fanout.message.reach_mean? * fanout.message.followed as f64))
         .sum();
+    // A feed whose messages cannot be told apart has none.
+    let has_reach = parts
+        .iter()
+        .all(|(_, fanout)| fanout.message.followed == 0 || fanout.message.reach_mean.is_some());
     let least = parts
         .iter()
         .filter_map(|(_, fanout)| fanout.message.reach_min);
@@ -98,7 +121,7 @@ fn message(parts: &[(&Report, &Fanout)], histograms: &BTreeMap<String, Latency>)
         first_ns: percentiles(histograms, "fanout_first"),
         last_ns: percentiles(histograms, "fanout_last"),
         spread_ns: percentiles(histograms, "fanout_spread"),
-        reach_mean: (followed > 0).then(|| reached / followed as f64),
+        reach_mean: (has_reach && followed > 0).then(|| reached / followed as f64),
         reach_min: least.reduce(f64::min),
         ..MessageFigures::default()
     }

@@ -30,51 +30,7 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
             percentiles,
         });
     };
-    match (report.mode.as_ref(), report.loop_model.as_ref()) {
-        ("idle", _) => {}
-        // Its only messages are then the first of every connection.
-        ("churn", "none") => {}
-        ("fanout", "server") => push(
-            "delivery (one way)",
-            "from a message's own time stamp, by the server's clock, to its arrival",
-            "response",
-            &latency.response,
-        ),
-        ("fanout", _) => {
-            push(
-                "delivery (intended)",
-                "from when a message was due to each copy at a healthy subscriber",
-                "response",
-                &latency.response,
-            );
-            push(
-                "service (actual)",
-                "from when it was really sent to each copy",
-                "service",
-                &latency.service,
-            );
-        }
-        (_, "closed") => push(
-            "service (closed loop)",
-            "from when a message was sent to its reply; the next waits for it",
-            "response",
-            &latency.service,
-        ),
-        _ => {
-            push(
-                "response (intended)",
-                "from when it was due by the schedule to its reply",
-                "response",
-                &latency.response,
-            );
-            push(
-                "service (actual)",
-                "from when it was really sent to its reply",
-                "service",
-                &latency.service,
-            );
-        }
-    }
+    message_rows(report, &mut push);
     fanout_rows(report, &mut push);
     push(
         "connect",
@@ -121,6 +77,58 @@ pub fn latency_rows(report: &Report) -> Vec<LatencyRow<'_>> {
     );
     rows.retain(|row| row.percentiles.count > 0);
     rows
+}
+
+fn message_rows<'a>(
+    report: &'a Report,
+    push: &mut impl FnMut(&'a str, &'static str, &'static str, &'a Percentiles),
+) {
+    let latency = &report.latency_ns;
+    match (report.mode.as_ref(), report.loop_model.as_ref()) {
+        ("idle", _) => {}
+        // Its only messages are then the first of every connection.
+        ("churn", "none") => {}
+        ("fanout", "server") => push(
+            "delivery (one way)",
+            "from a message's own time stamp, by the server's clock, to its arrival",
+            "response",
+            &latency.response,
+        ),
+        ("fanout", _) => {
+            push(
+                "delivery (intended)",
+                "from when a message was due to each copy at a healthy subscriber",
+                "response",
+                &latency.response,
+            );
+            push(
+                "service (actual)",
+                "from when it was really sent to each copy",
+                "service",
+                &latency.service,
+            );
+        }
+        (_, "closed") => push(
+            "service (closed loop)",
+            "from when a message was sent to its reply; the next waits for it",
+            "response",
+            &latency.service,
+        ),
+        _ => {
+            push(
+                "response (intended)",
+                "from when it was due by the schedule to its reply",
+                "response",
+                &latency.response,
+            );
+            push(
+                "service (actual)",
+                "from when it was really sent to its reply",
+                "service",
+                &latency.service,
+            );
+        }
+    }
 }
 
 fn churn_rows<'a>(

@@ -47,6 +47,9 @@ pub enum Writing {
     Open,
     /// We have announced that nothing more comes.
     Finished,
+    /// Something was received that TLS refuses. rustls is not to be asked for anything afterwards:
+    /// it may still hold places in bytes that are gone.
+    Failed,
     /// The keys are used up. TLS 1.3 renews them, TLS 1.2 cannot.
     Exhausted,
 }
@@ -128,6 +131,23 @@ impl Session {
         plain: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        if self.writing == Writing::Failed {
+            return Err(Error::General("bytes behind a failure of TLS".into()));
+        }
+        let outcome = self.take(wire, memory, plain, out);
+        if outcome.is_err() {
+            self.writing = Writing::Failed;
+        }
+        outcome
+    }
+
+    fn take(
+        &mut self,
+        wire: &mut [u8],
+        memory: &mut SessionMemory,
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         if self.partial.is_empty() {
             let used = self.advance(wire, plain, out)?;
             let rest = wire.get(used..).unwrap_or_default();
@@ -135,19 +155,19 @@ impl Session {
                 self.partial = std::mem::take(&mut memory.spare);
                 self.partial.extend_from_slice(rest);
             }
-            return Ok(());
-        }
-        if self.partial.len() + wire.len() > PARTIAL_MAX.max(wire.len() + RECORD_PAYLOAD * 2) {
-            return Err(Error::General("a TLS message without end".into()));
-        }
-        let mut partial = std::mem::take(&mut self.partial);
-        partial.extend_from_slice(wire);
-        let used = self.advance(&mut partial, plain, out)?;
-        partial.drain(..used.min(partial.len()));
-        if partial.is_empty() {
-            memory.spare = partial;
         } else {
-            self.partial = partial;
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.extend_from_slice(wire);
+            let used = self.advance(&mut partial, plain, out)?;
+            partial.drain(..used.min(partial.len()));
+            if partial.is_empty() {
+                memory.spare = partial;
+            } else {
+                self.partial = partial;
+            }
+        }
+        if self.partial.len() > PARTIAL_MAX {
+            return Err(Error::General("a TLS message without end".into()));
         }
         Ok(())
     }
@@ -182,8 +202,11 @@ impl Session {
                 Ok(_) => return Ok(used + discard),
                 Err(error) => {
                     let left = wire.get_mut(used + discard..).unwrap_or_default();
-                    let status = self.connection.process_tls_records(left);
-                    if let Ok(ConnectionState::EncodeTlsData(mut alert)) = status.state {
+                    // The alert that tells the server.
+                    if self.connection.wants_write()
+                        && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
+                            self.connection.process_tls_records(left).state
+                    {
                         append(out, FLIGHT_SIZE, |space| {
                             alert.encode(space).map_err(encode_size)
                         });

@@ -36,6 +36,15 @@ pub fn section(report: &Report, is_part: bool) -> Section {
 /// Two sentences about the loop, two about what was timed.
 fn loop_model(report: &Report) -> &'static str {
     match (report.mode.as_ref(), report.loop_model.as_ref()) {
+        (_, "server") => {
+            "The server published by itself: no message was asked for, and readers took what came. \
+             Response counts from the time stamp in a message to its arrival, one way, by the \
+             server's clock and ours."
+        }
+        ("churn", "none") => {
+            "Clients connected, kept their connection for its lifetime, left, and came back. Nothing \
+             but the first message of a connection was sent, which shows that it is served."
+        }
         ("idle", _) => {
             "Connections were opened and held, and no messages were sent. Pings were answered, and \
              connections that ended were counted."
@@ -91,6 +100,48 @@ fn settings(report: &Report) -> Vec<(String, String)> {
             config.threads
         ),
     );
+    facts.extend(messages(report));
+    let mut push = |name: &str, value: String| facts.push((name.to_owned(), value));
+    push("replies checked", config.verify.to_string());
+    push("compression", compression(report));
+    push("kernel interface", backend(report));
+    push(
+        "waiting",
+        if config.spin {
+            "polls without sleeping"
+        } else {
+            "sleeps between events"
+        }
+        .to_owned(),
+    );
+    if !config.cpus.is_empty() {
+        let cpus: Vec<String> = config.cpus.iter().map(usize::to_string).collect();
+        push("pinned to CPUs", cpus.join(", "));
+    }
+    if config.sources > 0 {
+        push("source addresses", config.sources.to_string());
+    }
+    if let Some(rate) = config.connect_rate_per_second {
+        push("connections opened", amount(rate, "/s").joined());
+    }
+    push(
+        "time limits",
+        format!(
+            "connect {}, drain {}",
+            format_ns(config.connect_timeout_ms.saturating_mul(1_000_000)),
+            format_ns(config.drain_ms.saturating_mul(1_000_000))
+        ),
+    );
+    push("seed", config.seed.to_string());
+    push("version", config.version.to_string());
+    facts
+}
+
+/// What was sent, and when.
+fn messages(report: &Report) -> Vec<(String, String)> {
+    let config = &report.config;
+    let mut facts = Vec::new();
+    let mut push = |name: &str, value: String| facts.push((name.to_owned(), value));
     if report.loop_model != "none" {
         push(
             "messages",
@@ -132,38 +183,6 @@ fn settings(report: &Report) -> Vec<(String, String)> {
         ),
         None => {}
     }
-    push("replies checked", config.verify.to_string());
-    push("compression", compression(report));
-    push("kernel interface", backend(report));
-    push(
-        "waiting",
-        if config.spin {
-            "polls without sleeping"
-        } else {
-            "sleeps between events"
-        }
-        .to_owned(),
-    );
-    if !config.cpus.is_empty() {
-        let cpus: Vec<String> = config.cpus.iter().map(usize::to_string).collect();
-        push("pinned to CPUs", cpus.join(", "));
-    }
-    if config.sources > 0 {
-        push("source addresses", config.sources.to_string());
-    }
-    if let Some(rate) = config.connect_rate_per_second {
-        push("connections opened", amount(rate, "/s").joined());
-    }
-    push(
-        "time limits",
-        format!(
-            "connect {}, drain {}",
-            format_ns(config.connect_timeout_ms.saturating_mul(1_000_000)),
-            format_ns(config.drain_ms.saturating_mul(1_000_000))
-        ),
-    );
-    push("seed", config.seed.to_string());
-    push("version", config.version.to_string());
     facts
 }
 
