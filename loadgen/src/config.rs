@@ -8,18 +8,18 @@ use fanwire_protocol::MessageKind;
 use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
-use crate::catchup::CatchUp;
 use crate::churn;
 use crate::cli::judge::JudgeSettings;
 use crate::cli::output::OutputSettings;
+use crate::connect::target::Target;
+use crate::connect::tls::TlsClient;
 use crate::fanout::options::Options;
-use crate::messages::MessageSettings;
-use crate::payload::Verify;
-use crate::plan::{Arrival, Plan};
-use crate::rate::{Curve, Stage};
-use crate::target::Target;
-use crate::tls::TlsClient;
-use crate::tokens::Tokens;
+use crate::message::messages::MessageSettings;
+use crate::message::payload::Verify;
+use crate::message::tokens::Tokens;
+use crate::pace::catchup::CatchUp;
+use crate::pace::plan::{Arrival, Plan};
+use crate::pace::rate::{Curve, Stage};
 
 /// Which job a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,11 +19,11 @@ use fanwire_reactor::establish::within;
 use fanwire_reactor::{Application, Cause, Core, CoreOptions, Handle, Io, Token, mailbox};
 
 use crate::cli::ConformanceArguments;
-use crate::establish::{Greeting, Way, open};
-use crate::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
+use crate::connect::establish::{Greeting, Way, open};
+use crate::connect::link::{Heard, Link, LinkState, ReadMemory, WriteMemory};
+use crate::connect::target::Target;
+use crate::connect::tls::{TlsClient, TlsOptions};
 use crate::table::Table;
-use crate::target::Target;
-use crate::tls::{TlsClient, TlsOptions};
 
 /// Autobahn's largest messages are 16 MiB.
 const MESSAGE_SIZE_MAX: usize = 64 << 20;

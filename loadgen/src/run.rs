@@ -15,21 +15,21 @@ use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, 
 
 use crate::churn::worker::Churner;
 use crate::config::{Config, Mode};
-use crate::environment::Environment;
+use crate::connect::opening::{self, Share};
+use crate::echo::worker::{Command, Worker};
 use crate::fanout::layout::Layout;
 use crate::fanout::worker::FanoutWorker;
 use crate::fanout::{self, churn};
-use crate::gauges::{FanoutShown, Gauges, Reading};
-use crate::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
-use crate::model::{Measured, Report};
-use crate::opening::{self, Share};
-use crate::plan::Window;
-use crate::series::{Pulse, Results, Series};
-use crate::sizes::Sizes;
+use crate::measure::environment::Environment;
+use crate::measure::gauges::{FanoutShown, Gauges, Reading};
+use crate::measure::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
+use crate::measure::model::{Measured, Report};
+use crate::measure::series::{Pulse, Results, Series};
+use crate::measure::tally::Sheet;
+use crate::measure::watch::{LivePhase, Watch};
+use crate::message::sizes::Sizes;
+use crate::pace::plan::Window;
 use crate::storm::Storm;
-use crate::tally::Sheet;
-use crate::watch::{LivePhase, Watch};
-use crate::worker::{Command, Worker};
 
 mod copies;
 mod looking;

@@ -15,18 +15,18 @@ use fanwire_reactor::establish::within;
 use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Cause, Handle, Io, Token};
 
-use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::establish::{OpenFailure, Opened, open};
-use crate::gauges::Gauges;
-use crate::greetings::Greetings;
-use crate::line::{Line, LineError};
-use crate::outstanding::Stamps;
-use crate::payload::CONNECTIONS_MAX;
-use crate::plan::{Schedule, Window, share};
-use crate::route::Routes;
-use crate::series::Results;
-use crate::worker::{Command, desk_of};
+use crate::connect::establish::{OpenFailure, Opened, open};
+use crate::connect::greetings::Greetings;
+use crate::connect::line::{Line, LineError};
+use crate::connect::route::Routes;
+use crate::echo::client::{Client, Desk, Standing};
+use crate::echo::worker::{Command, desk_of};
+use crate::measure::gauges::Gauges;
+use crate::measure::series::Results;
+use crate::message::outstanding::Stamps;
+use crate::message::payload::CONNECTIONS_MAX;
+use crate::pace::plan::{Schedule, Window, share};
 
 /// The storm ends early when this many cycles failed and none succeeded.
 const HOPELESS_AFTER: u64 = 64;

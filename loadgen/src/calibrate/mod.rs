@@ -12,14 +12,14 @@ use std::time::Duration;
 use fanwire_reactor::host::monotonic_ns;
 use serde::Serialize;
 
-use crate::environment::Environment;
-use crate::figures::Percentiles;
-use crate::hiccups::Hiccups;
+use crate::measure::environment::Environment;
+use crate::measure::figures::Percentiles;
+use crate::measure::hiccups::Hiccups;
+use crate::measure::tally::Latency;
 use crate::search::{Bound, Limits, Outcome as Window, Search, Step};
 use crate::selftest::scripts::parrot::Parrot;
 use crate::selftest::server::{Entrance, Place, Server};
 use crate::selftest::subject::{Outcome, Subject};
-use crate::tally::Latency;
 
 /// Name and version of the JSON layout.
 pub const SCHEMA: &str = "fanwire-calibrate/1";

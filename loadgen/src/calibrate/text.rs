@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Calibration, Ceiling};
-use crate::figures::Percentiles;
+use crate::measure::figures::Percentiles;
 use crate::quantity::{format_count, format_ns, format_size};
 
 /// From this share of a processor on the null server was as busy as one can be.
@@ -155,7 +155,7 @@ pub fn render(calibration: &Calibration) -> String {
 mod tests {
     use super::*;
     use crate::calibrate::{ClosedLoop, SCHEMA};
-    use crate::environment::Environment;
+    use crate::measure::environment::Environment;
 
     fn calibration() -> Calibration {
         let ceiling = |is_spinning, per_second| Ceiling {

@@ -3,7 +3,7 @@
 use fanwire_reactor::Io;
 
 use crate::churn::worker::{Churner, Phase};
-use crate::establish::{OpenFailure, Opened};
+use crate::connect::establish::{OpenFailure, Opened};
 
 impl Churner {
     /// Every client has made its first attempt: `done` is called as soon as all connections are

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::churn::options::Options;
 use crate::churn::sheet::ChurnSheet;
-use crate::figures::Percentiles;
+use crate::measure::figures::Percentiles;
 
 /// What only a churn reports. Counters cover the whole run, warm-up included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -16,12 +16,12 @@ use fanwire_reactor::host::monotonic_ns;
 
 use crate::churn::worker::Churner;
 use crate::config::Config;
-use crate::establish::open;
-use crate::gauges::Gauges;
-use crate::greetings::Greetings;
-use crate::plan::Schedule;
-use crate::route::Routes;
-use crate::worker::Upgraded;
+use crate::connect::establish::open;
+use crate::connect::greetings::Greetings;
+use crate::connect::route::Routes;
+use crate::echo::worker::Upgraded;
+use crate::measure::gauges::Gauges;
+use crate::pace::plan::Schedule;
 
 /// Openings in progress at once per thread in the beginning: few enough for a listen queue of 128
 /// not to overflow (a lost SYN costs a second). Clients that come back know no such limit: they

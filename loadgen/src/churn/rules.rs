@@ -1,13 +1,13 @@
 //! What speaks against a churn: clients that did not come back, closings that were not answered,
-//! attempts that began late. Pure; `crate::verdict` asks it in place of its rules for connections
+//! attempts that began late. Pure; `crate::measure::verdict` asks it in place of its rules for connections
 //! and replies.
 //!
 //! That a server sends clients away is what many a churn is made for, so it makes a report SUSPECT
 //! and not INVALID, as long as everybody is served again in the end.
 
 use crate::churn::figures::Churn;
+use crate::measure::verdict::{Reasons, Verdict};
 use crate::quantity::{format_count, format_ns};
-use crate::verdict::{Reasons, Verdict};
 
 /// Lifetimes and backoffs are seconds; attempts later than this are not what was asked for.
 pub const ATTEMPT_LATE_MAX_NS: u64 = 50_000_000;

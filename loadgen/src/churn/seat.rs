@@ -3,9 +3,9 @@
 //! Knows no socket: it says what is to be done with it.
 
 use crate::churn::sheet::ChurnSheet;
-use crate::client::{Client, Desk, Standing};
-use crate::link::{Link, LinkState};
-use crate::tally::Tally;
+use crate::connect::link::{Link, LinkState};
+use crate::echo::client::{Client, Desk, Standing};
+use crate::measure::tally::Tally;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use fanwire_reactor::{Io, Token};
 
 use crate::churn::seat::{End, Seat};
 use crate::churn::worker::{Churner, STEPS_PER_ALARM};
-use crate::outstanding::Stamps;
-use crate::plan::Window;
+use crate::message::outstanding::Stamps;
+use crate::pace::plan::Window;
 
 impl Churner {
     /// Sends what the schedule wants by now.

@@ -3,7 +3,7 @@
 //! Owns the two identities that every attempt and every connection must satisfy. Draws no
 //! conclusion: that is `rules`'.
 
-use crate::tally::Latency;
+use crate::measure::tally::Latency;
 
 /// Counters and histograms of one thread, or of all.
 #[derive(Clone, Debug, Default)]

@@ -15,17 +15,17 @@ use crate::churn::opening::Gate;
 use crate::churn::options::{Departure, Options};
 use crate::churn::seat::{End, Next, Seat};
 use crate::churn::sheet::ChurnSheet;
-use crate::client::{Client, Desk, Standing};
 use crate::config::Config;
-use crate::gauges::Gauges;
-use crate::heartbeat::Rounds;
-use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
-use crate::outstanding::Stamps;
-use crate::payload::CONNECTIONS_MAX;
-use crate::plan::{Schedule, Window, permutation, share};
-use crate::series::Results;
+use crate::connect::link::{Heard, LinkState, ReadMemory, WriteMemory};
+use crate::echo::client::{Client, Desk, Standing};
+use crate::echo::heartbeat::Rounds;
+use crate::echo::worker::{Command, Upgraded, desk_of, explain};
+use crate::measure::gauges::Gauges;
+use crate::measure::series::Results;
+use crate::message::outstanding::Stamps;
+use crate::message::payload::CONNECTIONS_MAX;
+use crate::pace::plan::{Schedule, Window, permutation, share};
 use crate::table::Table;
-use crate::worker::{Command, Upgraded, desk_of, explain};
 
 /// Departures, returns and messages dealt with before arrivals get their turn again.
 pub(super) const STEPS_PER_ALARM: usize = 512;

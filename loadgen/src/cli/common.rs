@@ -12,12 +12,12 @@ use crate::cli::judge::JudgeArguments;
 use crate::cli::output::OutputArguments;
 use crate::cli::tls::TlsArguments;
 use crate::config::{Config, Mode, PaceSettings};
-use crate::greetings;
-use crate::messages::MessageSettings;
-use crate::payload::{CONNECTIONS_MAX, Verify};
+use crate::connect::greetings;
+use crate::connect::target::{Target, parse_sources};
+use crate::message::messages::MessageSettings;
+use crate::message::payload::{CONNECTIONS_MAX, Verify};
+use crate::message::tokens::Tokens;
 use crate::quantity::{parse_count, parse_duration_ns};
-use crate::target::{Target, parse_sources};
-use crate::tokens::Tokens;
 
 /// What every load command takes.
 #[derive(Args, Debug)]

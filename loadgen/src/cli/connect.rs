@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::config::{Config, Mode};
+use crate::connect::target::parse_ports;
 use crate::quantity::parse_duration_ns;
-use crate::target::parse_ports;
 
 /// More than one ping per connection and millisecond is a flood, not a heartbeat.
 const PING_INTERVAL_MIN_NS: u64 = 1_000_000;

@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 use fanwire_protocol::MessageKind;
 
 use crate::config::Config;
-use crate::messages::{Filter, Masking, MessageSettings};
-use crate::payload::Verify;
+use crate::message::messages::{Filter, Masking, MessageSettings};
+use crate::message::payload::Verify;
+use crate::message::sizes::{MESSAGE_SIZE_MAX, Sizes};
+use crate::message::template::{Template, Values};
 use crate::quantity::parse_size;
-use crate::sizes::{MESSAGE_SIZE_MAX, Sizes};
-use crate::template::{Template, Values};
 
 /// What messages are.
 #[derive(Args, Debug)]

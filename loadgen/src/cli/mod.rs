@@ -247,7 +247,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Verify;
+    use crate::message::payload::Verify;
 
     fn job(line: &str) -> Result<Job, String> {
         let words = std::iter::once("fanwire-loadgen").chain(line.split_whitespace());

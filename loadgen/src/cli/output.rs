@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::Output;
-use crate::outputs::{self, Form};
+use crate::report::outputs::{self, Form};
 use crate::report::text::TimeUnit;
 
 /// Where results go.

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use crate::catchup::CatchUp;
 use crate::config::{Config, PaceSettings};
-use crate::plan::Arrival;
+use crate::pace::catchup::CatchUp;
+use crate::pace::plan::Arrival;
+use crate::pace::rate::{Stage, parse_stages};
 use crate::quantity::{parse_count, parse_duration_ns, parse_rate};
-use crate::rate::{Stage, parse_stages};
 
 /// Warm-up where nothing is said.
 const WARMUP_NS: u64 = 1_000_000_000;
@@ -150,7 +150,7 @@ impl PaceArguments {
     pub fn apply(self, config: Config, has_duration: bool) -> Result<Config, String> {
         let in_flight = u32::try_from(self.in_flight)
             .ok()
-            .filter(|count| (1..=crate::client::IN_FLIGHT_MAX as u32).contains(count))
+            .filter(|count| (1..=crate::echo::client::IN_FLIGHT_MAX as u32).contains(count))
             .ok_or("--in-flight must be between 1 and 65,536 messages")?;
         if self.messages == Some(0) {
             return Err("--messages must be at least 1".into());

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::target::Target;
-use crate::tls::{TlsClient, TlsOptions};
+use crate::connect::target::Target;
+use crate::connect::tls::{TlsClient, TlsOptions};
 
 /// Set on each option: a heading for the whole group would go on over the groups behind it.
 const HEADING: &str = "TLS, for wss://";

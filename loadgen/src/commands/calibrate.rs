@@ -9,7 +9,7 @@ use fanwire_reactor::host::processors;
 use crate::calibrate::{self, Plan, text};
 use crate::commands::{Failure, OK};
 use crate::config::Output;
-use crate::environment::facts::parse_cpu_list;
+use crate::measure::environment::facts::parse_cpu_list;
 use crate::quantity::{parse_duration_ns, parse_size};
 use crate::report::json;
 

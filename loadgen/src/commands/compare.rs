@@ -8,10 +8,10 @@ use clap::Args;
 use crate::commands::{Failure, OK, REGRESSION, sink};
 use crate::config::Output;
 use crate::judge::headlines::{Setting, headlines, settings};
-use crate::model::Report;
+use crate::measure::model::Report;
+use crate::measure::verdict::Verdict;
 use crate::report::json;
 use crate::statistics::comparison::{Figure, RUNS_MIN, compare};
-use crate::verdict::Verdict;
 
 mod text;
 

@@ -10,12 +10,12 @@ use clap::{Args, Parser};
 use crate::cli::{Cli, Job};
 use crate::commands::{Failure, OK, RUN_ERROR};
 use crate::config::{Config, Output};
+use crate::connect::target::{Target, parse_sources};
 use crate::doctor::{self, Diagnosis, Finding, Level, Plan, connection};
-use crate::environment::facts::{HostFiles, parse_cpu_list};
+use crate::measure::environment::facts::{HostFiles, parse_cpu_list};
 use crate::quantity::{format_count, parse_count};
 use crate::report::json;
 use crate::run::{self, Hooks};
-use crate::target::{Target, parse_sources};
 
 const AFTER_HELP: &str = "\
 Each line says ok, warn (the load will run, its numbers may suffer) or fail (the load as planned

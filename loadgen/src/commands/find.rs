@@ -21,9 +21,9 @@ use crate::commands::{
 use crate::config::{Config, Mode};
 use crate::judge::metric::Unit;
 use crate::judge::{self, junit, window};
-use crate::model::Report;
-use crate::outputs::Form;
+use crate::measure::model::Report;
 use crate::quantity::parse_duration_ns;
+use crate::report::outputs::Form;
 use crate::search::{Bound, Finding, Limits, Outcome, Purpose, Search, Step};
 
 /// Name and version of the JSON layout.

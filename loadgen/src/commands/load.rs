@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::judge::live::{AbortWatch, Fired};
 use crate::judge::{self, junit};
 use crate::live;
-use crate::model::Report;
-use crate::outputs;
+use crate::measure::model::Report;
+use crate::report::outputs;
 use crate::run::{self, Hooks};
 
 /// Runs `config`, prints and writes the reports, and returns the exit code.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::commands::load::{measure, write_all};
 use crate::commands::{Failure, INTERRUPTED, INVALID, OK, REGRESSION, RUN_ERROR, THRESHOLD_FAILED};
 use crate::config::{Config, Output};
-use crate::outputs::Form;
+use crate::report::outputs::Form;
 
 /// Longest wait for a restarted server to accept connections.
 const RESTART_MAX: Duration = Duration::from_secs(30);

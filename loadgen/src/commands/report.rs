@@ -7,9 +7,9 @@ use clap::Args;
 
 use crate::cli::output::FileArguments;
 use crate::commands::{Failure, OK};
-use crate::merge::merge;
-use crate::model::Report;
-use crate::outputs;
+use crate::measure::merge::merge;
+use crate::measure::model::Report;
+use crate::report::outputs;
 use crate::report::{json, terminal};
 
 const EXAMPLES: &str = "\

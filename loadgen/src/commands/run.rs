@@ -10,7 +10,7 @@ use crate::cli::output::OutputArguments;
 use crate::commands::{Failure, OK, load, signals};
 use crate::config::Config;
 use crate::judge::junit;
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::scenario::file::ScenarioText;
 use crate::scenario::plan::{Overrides, Plan};
 use crate::scenario::play::{combined, play};

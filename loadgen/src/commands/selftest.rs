@@ -9,7 +9,7 @@ use fanwire_reactor::host::processors;
 use crate::commands::{Failure, OK, RUN_ERROR};
 use crate::config::Output;
 use crate::doctor::processors::load_average;
-use crate::environment::facts::HostFiles;
+use crate::measure::environment::facts::HostFiles;
 use crate::report::json;
 use crate::selftest::cases::{self, Case, Context, Form};
 use crate::selftest::server::Place;

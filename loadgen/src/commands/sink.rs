@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::commands::Failure;
 use crate::config::{Config, Output};
-use crate::outputs::{self, Form};
 use crate::report;
+use crate::report::outputs::{self, Form};
 
 /// Whether standard output belongs to a document, so that text for a person goes to standard error.
 pub fn is_stdout_taken(config: &Config) -> bool {

@@ -14,9 +14,9 @@ use crate::commands::vary::Vary;
 use crate::commands::{Failure, INTERRUPTED, OK, RUN_ERROR, signals, sink};
 use crate::config::{Config, Output};
 use crate::judge;
-use crate::model::Report;
-use crate::outputs::Form;
+use crate::measure::model::Report;
 use crate::quantity::parse_duration_ns;
+use crate::report::outputs::Form;
 
 mod plot;
 mod table;

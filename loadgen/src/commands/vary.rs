@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::config::{Config, Mode};
-use crate::payload::CONNECTIONS_MAX;
+use crate::message::payload::CONNECTIONS_MAX;
 use crate::quantity::{format_count, format_size, parse_count, parse_rate, parse_size};
 
 /// What is changed.

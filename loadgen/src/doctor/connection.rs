@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use super::Finding;
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns};
 
 /// What `echo` is told for the test: one connection, one message at a time, for a moment.

@@ -5,7 +5,7 @@ use std::path::Path;
 use fanwire_reactor::{host as reactor_host, probe};
 
 use super::{Finding, Plan};
-use crate::environment::facts::HostFiles;
+use crate::measure::environment::facts::HostFiles;
 use crate::quantity::{format_count, format_size};
 use crate::run::FDS_PER_THREAD;
 

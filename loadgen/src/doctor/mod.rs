@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::environment::facts::HostFiles;
+use crate::measure::environment::facts::HostFiles;
 
 /// Name and version of the JSON layout.
 pub const SCHEMA: &str = "fanwire-doctor/1";

@@ -2,7 +2,7 @@
 
 use super::limits::number;
 use super::{Finding, Level, Plan};
-use crate::environment::facts::HostFiles;
+use crate::measure::environment::facts::HostFiles;
 use crate::quantity::{format_count, format_size};
 
 /// Accept queues shorter than this lose connections when many are opened at once.

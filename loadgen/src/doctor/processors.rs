@@ -3,8 +3,8 @@
 use fanwire_reactor::host as reactor_host;
 
 use super::{Finding, Plan};
-use crate::environment::facts::HostFiles;
-use crate::verdict::TRUSTED_CLOCKS;
+use crate::measure::environment::facts::HostFiles;
+use crate::measure::verdict::TRUSTED_CLOCKS;
 
 /// Asks.
 pub fn ask(host: &HostFiles, plan: &Plan) -> Vec<Finding> {

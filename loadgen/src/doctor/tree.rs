@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::environment::facts::HostFiles;
+use crate::measure::environment::facts::HostFiles;
 
 /// A folder that is gone with its owner.
 pub struct Tree(PathBuf);

@@ -11,14 +11,14 @@ use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Handle, Io};
 
 use crate::config::Config;
-use crate::establish::{OpenFailure, open};
+use crate::connect::establish::{OpenFailure, open};
+use crate::connect::opening::Opens;
+use crate::connect::route::Routes;
+use crate::echo::worker::Upgraded;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::opening::Doors;
 use crate::fanout::options::Options;
 use crate::fanout::worker::{FanoutWorker, Phase};
-use crate::opening::Opens;
-use crate::route::Routes;
-use crate::worker::Upgraded;
 
 /// How often it is looked who has to leave, and who is gone and may come back.
 const LOOK_MS: u64 = 2;

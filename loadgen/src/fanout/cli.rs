@@ -242,7 +242,7 @@ impl FanoutArguments {
         if common
             .connections
             .checked_add(streams)
-            .is_none_or(|all| all > crate::payload::CONNECTIONS_MAX)
+            .is_none_or(|all| all > crate::message::payload::CONNECTIONS_MAX)
         {
             return Err("subscribers and publishers together must be at most 16,777,216".into());
         }

@@ -15,10 +15,10 @@ use crate::fanout::options::{Dialect, Form, Kind, Options};
 use crate::fanout::sheet::FanoutSheet;
 use crate::fanout::stamp::{Codec, Stamp};
 use crate::fanout::wall::WallClock;
-use crate::plan::Window;
-use crate::rate::Curve;
-use crate::tally::Sheet;
-use crate::tokens::Tokens;
+use crate::measure::tally::Sheet;
+use crate::message::tokens::Tokens;
+use crate::pace::plan::Window;
+use crate::pace::rate::Curve;
 
 /// What a message may have around its payload in any dialect: topic, key, numbers.
 const ENVELOPE_MAX: usize = 4 * 1024;

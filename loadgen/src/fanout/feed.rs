@@ -7,7 +7,7 @@
 
 use crate::fanout::field::scatter;
 use crate::fanout::track::{ByHash, SequenceCounts, Tracks};
-use crate::tally::Latency;
+use crate::measure::tally::Latency;
 
 /// Messages that one thread follows over its subscribers; 40 bytes each. When there are more, every
 /// second, fourth, … of them is followed.

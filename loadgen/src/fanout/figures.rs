@@ -1,6 +1,6 @@
 //! The parts of a report that only a fan-out has, and how they follow from the sheets.
 //!
-//! Field names are a public interface, as in `crate::figures`.
+//! Field names are a public interface, as in `crate::measure::figures`.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,9 @@ use crate::fanout::layout::{CLASSES, Class, Layout, Pace};
 use crate::fanout::options::{Kind, Options};
 use crate::fanout::sheet::{ClassSheet, FanoutSheet};
 use crate::fanout::track::SequenceCounts;
-use crate::figures::{Percentiles, Word};
-use crate::model::Measured;
-use crate::tally::{Latency, Sheet};
+use crate::measure::figures::{Percentiles, Word};
+use crate::measure::model::Measured;
+use crate::measure::tally::{Latency, Sheet};
 
 /// Where every copy went:
 /// `eligible = delivered + declared gap + conflated + unrecovered + cut off + in flight + missing`.

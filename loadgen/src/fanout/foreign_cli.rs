@@ -4,12 +4,12 @@
 use clap::{Args, ValueEnum};
 
 use crate::config::Config;
+use crate::connect::target::Target;
+use crate::connect::tls::{TlsClient, TlsOptions};
 use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
 use crate::fanout::field::{Field, StampClock, StampField, Unit};
 use crate::fanout::options::{Custom, Elsewhere, Feed};
 use crate::quantity::parse_duration_ns;
-use crate::target::Target;
-use crate::tls::{TlsClient, TlsOptions};
 
 /// Shown below `fanout --help`.
 pub const EXAMPLES: &str = "\

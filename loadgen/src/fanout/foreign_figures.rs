@@ -1,7 +1,7 @@
 //! The parts of a fan-out's report that are about servers which know nothing of us, feeds that a
 //! server paces by itself, and where among the subscribers latency is high.
 //!
-//! Field names are a public interface, as in `crate::figures`.
+//! Field names are a public interface, as in `crate::measure::figures`.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,9 @@ use crate::fanout::options::{Dialect, Feed, Options};
 use crate::fanout::sheet::FanoutSheet;
 use crate::fanout::stamp::Codec;
 use crate::fanout::track::SequenceCounts;
-use crate::figures::{Percentiles, Word};
-use crate::plan::Window;
-use crate::tally::Latency;
+use crate::measure::figures::{Percentiles, Word};
+use crate::measure::tally::Latency;
+use crate::pace::plan::Window;
 
 /// What a server said beside the messages that were to be measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 //! the server paces. Pure, like `rules`, which asks it.
 
 use crate::fanout::foreign_figures::{FeedFigures, ForeignFigures, SequenceFigures};
+use crate::measure::verdict::{Reasons, Verdict};
 use crate::quantity::{format_count, format_ns};
-use crate::verdict::{Reasons, Verdict};
 
 /// The first message that could not be interpreted, behind a sentence and the mark that ends it.
 fn began(foreign: &ForeignFigures, mark: &str) -> String {

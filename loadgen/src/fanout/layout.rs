@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::fanout::options::Options;
 use crate::fanout::zipf::Zipf;
-use crate::plan::permutation;
-use crate::rate::Curve;
+use crate::pace::plan::permutation;
+use crate::pace::rate::Curve;
 
 /// How a subscriber reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use fanwire_reactor::establish::Stream;
 
 use crate::config::Config;
-use crate::establish::Greeting;
+use crate::connect::establish::Greeting;
+use crate::connect::greetings::Greetings;
+use crate::connect::opening::Share;
 use crate::fanout::dialect::raw;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::options::{Dialect, Options};
 use crate::fanout::publish::publisher_connections;
-use crate::greetings::Greetings;
-use crate::opening::Share;
-use crate::plan;
+use crate::pace::plan;
 
 /// Receive buffer in the kernel of readers that are to feel slow to the server; the kernel doubles
 /// it. The usual one grows to megabytes, behind which a stalled reader goes unnoticed for long. A

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use crate::connect::target::Target;
+use crate::connect::tls::TlsClient;
 use crate::fanout::dialect::custom::{Pattern, Publish, Sentence};
 use crate::fanout::field::{Field, StampClock, StampField};
-use crate::target::Target;
-use crate::tls::TlsClient;
 
 /// How the server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use fanwire_reactor::{Io, Token};
 use crate::fanout::layout::Class;
 use crate::fanout::seat::Role;
 use crate::fanout::worker::FanoutWorker;
-use crate::plan::Window;
+use crate::pace::plan::Window;
 
 impl FanoutWorker {
     pub(super) fn stall_when_due(&mut self, io: &mut Io, window: Window, now_ns: u64) {

@@ -1,11 +1,11 @@
 //! What speaks against a fan-out: the ledger, and everything that was published or asked for and
-//! did not happen. Pure; `crate::verdict` asks it in place of its rules for replies.
+//! did not happen. Pure; `crate::measure::verdict` asks it in place of its rules for replies.
 
 use crate::fanout::figures::Ledger;
 use crate::fanout::foreign_figures::{FeedFigures, ForeignFigures};
 use crate::fanout::foreign_rules;
+use crate::measure::verdict::{Reasons, Verdict};
 use crate::quantity::{format_count, format_ns};
-use crate::verdict::{Reasons, Verdict};
 
 /// What the rules look at.
 #[derive(Clone, Debug, Default)]

@@ -6,13 +6,13 @@ use fanwire_protocol::{
     CloseFrame, Connection, Event, Input, MaskingKey, Sender, StatusCode, Workspace,
 };
 
+use crate::connect::link::Link;
+use crate::echo::heartbeat::Heartbeat;
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::nats;
 use crate::fanout::hear;
 use crate::fanout::layout::Class;
 use crate::fanout::worker::Subscriber;
-use crate::heartbeat::Heartbeat;
-use crate::link::Link;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use crate::fanout::board::Board;
 use crate::fanout::books::{Books, Counts};
 use crate::fanout::feed::FeedSheet;
 use crate::fanout::layout::{CLASSES, Class, Layout};
-use crate::tally::Latency;
+use crate::measure::tally::Latency;
 
 /// Sums over the subscriptions of some subscribers, from which follows what they are still owed
 /// once it is known how much was published.

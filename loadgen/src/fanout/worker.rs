@@ -1,7 +1,7 @@
 //! Fan-out on one core: the reactor application that drives this thread's subscribers and
 //! publishers.
 //!
-//! Owns the phases of a run and the moment at which every message is stamped, as `crate::worker`
+//! Owns the phases of a run and the moment at which every message is stamped, as `crate::echo::worker`
 //! does for echoes: a message when it is written for the flush of its turn, a copy when the
 //! completion that carries it is handled.
 
@@ -11,6 +11,10 @@ use fanwire_protocol::{Connection, Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
 
 use crate::config::Config;
+use crate::connect::link::{Heard, LinkState, ReadMemory, WriteMemory};
+use crate::connect::opening::Opens;
+use crate::echo::heartbeat::{Heartbeat, Rounds};
+use crate::echo::worker::{Command, Upgraded, explain};
 use crate::fanout::books::Books;
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::nats;
@@ -21,16 +25,12 @@ use crate::fanout::seat::{Ears, Role, Seat, kind_of_end};
 use crate::fanout::sheet::TENTHS;
 use crate::fanout::throttle::Throttle;
 use crate::fanout::{foreign, hear};
-use crate::gauges::{FanoutShown, Gauges};
-use crate::heartbeat::{Heartbeat, Rounds};
-use crate::link::{Heard, LinkState, ReadMemory, WriteMemory};
-use crate::opening::Opens;
-use crate::plan::{Window, share};
-use crate::rate::Curve;
-use crate::series::Results;
+use crate::measure::gauges::{FanoutShown, Gauges};
+use crate::measure::series::Results;
+use crate::measure::tally::Sheet;
+use crate::pace::plan::{Window, share};
+use crate::pace::rate::Curve;
 use crate::table::Table;
-use crate::tally::Sheet;
-use crate::worker::{Command, Upgraded, explain};
 
 /// Which part of the run this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::metric::Unit;
-use crate::figures::Percentiles;
-use crate::model::Report;
+use crate::measure::figures::Percentiles;
+use crate::measure::model::Report;
 use crate::quantity::{format_count, format_size};
 use crate::statistics::comparison::Better;
 

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use crate::model::{Report, ThresholdResult};
-use crate::verdict::Verdict;
+use crate::measure::model::{Report, ThresholdResult};
+use crate::measure::verdict::Verdict;
 
 /// Writes one file with a suite for each report, named as given.
 ///

@@ -7,10 +7,10 @@ use super::measure::read;
 use super::metric::Metric;
 use super::threshold::Threshold;
 use crate::config::Mode;
-use crate::model::ThresholdResult;
+use crate::measure::model::ThresholdResult;
+use crate::measure::series::Second;
+use crate::measure::watch::{Flow, Live, LivePhase, Watch};
 use crate::run::all_connections;
-use crate::series::Second;
-use crate::watch::{Flow, Live, LivePhase, Watch};
 
 /// Into the measurement: the first moments of a load say little about the rest.
 const GRACE: Duration = Duration::from_secs(2);
@@ -136,9 +136,9 @@ fn value(condition: &Threshold, live: &Live<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gauges::Reading;
     use crate::judge::testing::config;
-    use crate::tally::Latency;
+    use crate::measure::gauges::Reading;
+    use crate::measure::tally::Latency;
 
     fn watch(expression: &str) -> (AbortWatch, Fired) {
         let fired = Fired::default();

@@ -5,9 +5,9 @@
 
 use super::metric::{Metric, Statistic};
 use super::threshold::Threshold;
-use crate::figures::Percentiles;
-use crate::model::{Report, ThresholdResult};
-use crate::tally::Latency;
+use crate::measure::figures::Percentiles;
+use crate::measure::model::{Report, ThresholdResult};
+use crate::measure::tally::Latency;
 
 /// A percentile with fewer values above it is decided by chance.
 const ABOVE_MIN: f64 = 10.0;

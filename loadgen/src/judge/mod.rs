@@ -16,7 +16,7 @@ pub use threshold::Threshold;
 
 use crate::cli::judge::JudgeSettings;
 use crate::commands::{INVALID, OK, THRESHOLD_FAILED};
-use crate::model::{Report, ThresholdResult};
+use crate::measure::model::{Report, ThresholdResult};
 
 /// Holds a report against the thresholds, and settles its exit code. `fired` is the abort condition
 /// that ended the run, if one did.
@@ -49,7 +49,7 @@ pub mod testing {
 
     use crate::cli::{Cli, Job};
     use crate::config::Config;
-    use crate::model::{Measured, Report};
+    use crate::measure::model::{Measured, Report};
 
     /// The configuration of a command line.
     pub fn config(line: &str) -> Config {
@@ -68,7 +68,7 @@ pub mod testing {
         let rate = if mode == "fanout" { " -R 10" } else { "" };
         let config = config(&format!("{mode} ws://127.0.0.1{rate}"));
         let mut report = Report::new(&config, &Measured::default());
-        report.verdict = crate::verdict::Verdict::Valid;
+        report.verdict = crate::measure::verdict::Verdict::Valid;
         report.verdict_reasons.clear();
         report.exit_code = 0;
         report

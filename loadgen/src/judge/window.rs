@@ -3,12 +3,12 @@
 //! The difference that matters is whose fault it was. Replies that were wrong or missing are the
 //! server's; a generator that was late or out of CPU measured itself.
 
-use crate::model::Report;
-use crate::quantity::format_ns;
-use crate::search::Outcome;
-use crate::verdict::{
+use crate::measure::model::Report;
+use crate::measure::verdict::{
     ACHIEVED_MIN, GENERATOR_BUSY, LATE_FLOOR_NS, SERVER_BUSY, TRUSTED_CLOCKS, Verdict,
 };
+use crate::quantity::format_ns;
+use crate::search::Outcome;
 
 /// What a window says of its load. The thresholds must have been applied. `is_invalid_allowed`:
 /// nothing but the thresholds counts.
@@ -70,7 +70,7 @@ pub fn generator_fault(report: &Report) -> Option<String> {
 mod tests {
     use super::*;
     use crate::judge::testing::report;
-    use crate::model::ThresholdResult;
+    use crate::measure::model::ThresholdResult;
 
     fn good() -> Report {
         let mut report = report("echo");

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::metrics::Snapshot;
 use crate::config::Config;
-use crate::watch::{Flow, Live, Watch};
+use crate::measure::watch::{Flow, Live, Watch};
 
 /// Scrapers at a time; one more is turned away.
 const SCRAPERS_MAX: usize = 8;

@@ -3,10 +3,10 @@
 //! Owns when a line is due and how it reads. A line covers everything since the line before it.
 
 use crate::config::Mode;
+use crate::measure::series::Second;
+use crate::measure::tally::Latency;
+use crate::measure::watch::{Live, LivePhase};
 use crate::quantity::{format_count, format_ns};
-use crate::series::Second;
-use crate::tally::Latency;
-use crate::watch::{Live, LivePhase};
 
 /// While connections are opened, looks between two lines are so far apart at least.
 const OPENING_EVERY_S: u64 = 5;

@@ -14,10 +14,10 @@ use prometheus_client::registry::Registry;
 
 use super::view::target_per_second;
 use crate::config::{Config, Mode};
-use crate::gauges::Reading;
-use crate::series::Second;
-use crate::tally::Latency;
-use crate::watch::{Live, LivePhase};
+use crate::measure::gauges::Reading;
+use crate::measure::series::Second;
+use crate::measure::tally::Latency;
+use crate::measure::watch::{Live, LivePhase};
 
 /// Upper bounds of the buckets in nanoseconds: 1, 2, 5 of every decade from 10 us to 50 s.
 const BOUNDS_NS: [u64; 21] = [

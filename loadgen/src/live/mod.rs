@@ -14,7 +14,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::low_level::raise;
 
 use crate::config::Config;
-use crate::watch::{Flow, Live, Watch};
+use crate::measure::watch::{Flow, Live, Watch};
 use display::{Display, Painter};
 use endpoint::Endpoint;
 use lines::Lines;

@@ -4,9 +4,9 @@
 
 use super::view::View;
 use crate::config::Mode;
-use crate::figures::Percentiles;
+use crate::measure::figures::Percentiles;
+use crate::measure::watch::LivePhase;
 use crate::quantity::{format_count, format_ns, format_size};
-use crate::watch::LivePhase;
 
 /// How a piece of text is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

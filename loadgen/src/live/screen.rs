@@ -13,7 +13,7 @@ use ratatui::widgets::{Sparkline, Widget};
 use super::heat::{Shade, Strip};
 use super::rows::{self, NAME_WIDTH, Row, Tone};
 use super::view::View;
-use crate::watch::LivePhase;
+use crate::measure::watch::LivePhase;
 
 /// Whether colours are wanted. Without them everything is still told apart by words and glyphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::heat::Column;
 use crate::config::{Config, Mode};
-use crate::figures::Percentiles;
-use crate::gauges::Reading;
-use crate::series::Second;
-use crate::tally::Latency;
-use crate::watch::{Live, LivePhase};
+use crate::measure::figures::Percentiles;
+use crate::measure::gauges::Reading;
+use crate::measure::series::Second;
+use crate::measure::tally::Latency;
+use crate::measure::watch::{Live, LivePhase};
 
 /// Seconds that are kept for the strip and the sparkline: wider terminals are rare.
 const SECONDS_KEPT: usize = 512;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::model::Report;
-use crate::series::Second;
+use crate::measure::model::Report;
+use crate::measure::series::Second;
 
 /// Names of the columns, in the order of the cells.
 const COLUMNS: [&str; 22] = [

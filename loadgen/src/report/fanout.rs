@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
 use crate::report::foreign;
 

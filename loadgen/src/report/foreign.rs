@@ -7,7 +7,7 @@ use crate::fanout::figures::Fanout;
 use crate::fanout::foreign_figures::{
     FeedFigures, ForeignFigures, PositionFigures, SequenceFigures,
 };
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
 
 /// What was received of a feed, before the latencies.

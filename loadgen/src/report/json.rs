@@ -5,8 +5,8 @@ use std::io;
 use serde::Serialize;
 
 use crate::config::Output;
-use crate::model::{Report, SCHEMA};
-use crate::outputs;
+use crate::measure::model::{Report, SCHEMA};
+use crate::report::outputs;
 
 /// JSON Schema (2020-12) of reports.
 pub const SCHEMA_TEXT: &str = include_str!("../../schema/fanwire-loadgen-1.schema.json");

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::figures::Percentiles;
-use crate::model::Report;
+use crate::measure::figures::Percentiles;
+use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::rows::latency_rows;
 use crate::report::text::{TimeUnit, percent};

@@ -1,4 +1,4 @@
-//! Writers. All of them print one or more of [`crate::model::Report`] and judge nothing.
+//! Writers. All of them print one or more of [`crate::measure::model::Report`] and judge nothing.
 
 pub mod churn;
 pub mod csv;
@@ -9,6 +9,7 @@ pub mod hlog;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod outputs;
 pub mod rows;
 pub mod steps;
 pub mod terminal;

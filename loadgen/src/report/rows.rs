@@ -2,8 +2,8 @@
 //!
 //! The terminal, Markdown and the page show the same rows; how they look is theirs.
 
-use crate::figures::Percentiles;
-use crate::model::Report;
+use crate::measure::figures::Percentiles;
+use crate::measure::model::Report;
 
 /// A latency to show.
 #[derive(Clone, Copy, Debug)]

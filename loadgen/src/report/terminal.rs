@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::figures::Percentiles;
-use crate::model::Report;
+use crate::measure::figures::Percentiles;
+use crate::measure::model::Report;
+use crate::measure::verdict::Limiter;
 use crate::quantity::{format_count, format_ns, format_size};
 use crate::report::rows::latency_rows;
 use crate::report::text::{TimeUnit, one_line};
 use crate::report::{churn, fanout};
-use crate::verdict::Limiter;
 
 /// Renders the whole report, each latency in the unit that suits it, with a final newline.
 ///

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{LOOK_MS, Run};
 use crate::config::Config;
+use crate::echo::worker::Command;
 use crate::fanout::layout::Layout;
 use crate::fanout::publish::publisher_connections;
-use crate::watch::LivePhase;
-use crate::worker::Command;
+use crate::measure::watch::LivePhase;
 
 /// A fan-out that delivered nothing for so long has nothing more to deliver.
 const QUIET: Duration = Duration::from_millis(1_500);

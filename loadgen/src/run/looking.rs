@@ -5,10 +5,10 @@ use std::time::Duration;
 use fanwire_reactor::host::monotonic_ns;
 
 use super::{LOOK_MS, Run};
-use crate::host::Memory;
-use crate::series::Facts;
-use crate::watch::{Flow, Live, LivePhase};
-use crate::worker::Command;
+use crate::echo::worker::Command;
+use crate::measure::host::Memory;
+use crate::measure::series::Facts;
+use crate::measure::watch::{Flow, Live, LivePhase};
 
 impl Run {
     /// Sleeps until something is due: `left_ns`, the end of the second, or the next look.

@@ -10,12 +10,12 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::cli::{Cli, Job};
 use crate::config::Config;
+use crate::connect::target::Target;
 use crate::quantity::parse_duration_ns;
 use crate::scenario::catalogue::{COMMANDS, Catalogue};
 use crate::scenario::file::{LoadText, OWN_KEYS, OptionText, Placed, ScenarioText, Setting};
 use crate::scenario::plan::PlannedLoad;
 use crate::scenario::source::{Source, suggestion};
-use crate::target::Target;
 
 /// Makes one load ready.
 pub struct Maker<'a> {

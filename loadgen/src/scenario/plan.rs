@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::config::Config;
+use crate::connect::target::Target;
 use crate::judge::{self, Threshold};
 use crate::scenario::catalogue::Catalogue;
 use crate::scenario::file::{LoadText, ScenarioText, URL};
 use crate::scenario::maker::Maker;
-use crate::target::Target;
 
 /// What the command line of `run` says about all loads.
 #[derive(Clone, Debug, Default)]

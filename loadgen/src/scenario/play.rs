@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::commands::repeat::worse;
 use crate::commands::{Failure, INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FAILED, load};
 use crate::judge::measure::judge;
-use crate::merge::combine;
-use crate::model::{Part, Report, ThresholdResult};
+use crate::measure::merge::combine;
+use crate::measure::model::{Part, Report, ThresholdResult};
+use crate::measure::verdict::Verdict;
 use crate::scenario::plan::{Plan, PlannedLoad, Step};
-use crate::verdict::Verdict;
 
 /// How often a load that waits for its start looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);

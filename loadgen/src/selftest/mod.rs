@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::environment::Environment;
-use crate::hiccups::Hiccups;
+use crate::measure::environment::Environment;
+use crate::measure::hiccups::Hiccups;
 use crate::quantity::format_ns;
 use cases::{Case, Context};
 use check::Check;

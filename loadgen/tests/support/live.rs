@@ -3,11 +3,11 @@
 use clap::Parser;
 use fanwire_loadgen::cli::{Cli, Job};
 use fanwire_loadgen::config::Config;
-use fanwire_loadgen::figures::Percentiles;
-use fanwire_loadgen::gauges::Reading;
-use fanwire_loadgen::series::Second;
-use fanwire_loadgen::tally::Latency;
-use fanwire_loadgen::watch::{Live, LivePhase};
+use fanwire_loadgen::measure::figures::Percentiles;
+use fanwire_loadgen::measure::gauges::Reading;
+use fanwire_loadgen::measure::series::Second;
+use fanwire_loadgen::measure::tally::Latency;
+use fanwire_loadgen::measure::watch::{Live, LivePhase};
 
 /// What a command line asks for.
 pub fn config(line: &str) -> Config {

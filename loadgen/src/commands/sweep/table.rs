@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::commands::vary::Vary;
 use crate::config::{Config, Mode};
 use crate::judge::metric::Unit;
-use crate::model::Report;
+use crate::measure::model::Report;
+use crate::measure::verdict::Verdict;
 use crate::quantity::format_ns;
 use crate::statistics::median;
 use crate::statistics::scaling::{self, LOADS_MIN, Scaling};
-use crate::verdict::Verdict;
 
 /// Name and version of the JSON layout.
 const SCHEMA: &str = "fanwire-loadgen-sweep/1";
@@ -42,7 +42,7 @@ impl Point {
         let middle = |read: &dyn Fn(&Report) -> Option<f64>| {
             median(&reports.iter().filter_map(read).collect::<Vec<f64>>())
         };
-        let latency = |read: fn(&crate::figures::Percentiles) -> u64| {
+        let latency = |read: fn(&crate::measure::figures::Percentiles) -> u64| {
             middle(&|report| {
                 let response = &report.latency_ns.response;
                 (response.count > 0).then(|| read(response) as f64)

@@ -4,7 +4,7 @@
 //! Owns the sentences of `--dialect custom`. What is measured with them is nobody's business here.
 
 use crate::fanout::pointer::{Pointer, reads};
-use crate::template::{Template, Values};
+use crate::message::template::{Template, Values};
 
 /// The placeholder of `--publish` that our payload takes.
 const PAYLOAD: &str = "{payload}";

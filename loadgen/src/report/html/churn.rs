@@ -1,7 +1,7 @@
 //! What only a churn shows: where every attempt and every connection ended.
 
 use super::block::{Block, Section};
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::text::amount;
 

@@ -3,13 +3,13 @@
 
 use super::block::{Block, Plot, Row, Section, Table};
 use super::distribution::{self, Curve};
-use crate::model::Report;
+use crate::measure::model::Report;
+use crate::measure::tally::Latency;
+use crate::measure::verdict::Verdict;
 use crate::quantity::format_count;
 use crate::report::steps::steps;
 use crate::report::text::{amount, latency, percent, size, span};
 use crate::svg::{Axis, Chart, Line, Scale, Stroke, Unit};
-use crate::tally::Latency;
-use crate::verdict::Verdict;
 
 const STEPS_MAX: usize = 240;
 

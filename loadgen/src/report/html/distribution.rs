@@ -1,13 +1,13 @@
 //! Latencies: the curve over percentiles and the table of all of them.
 
 use super::block::{Block, Plot, Row, Table};
-use crate::figures::Percentiles;
-use crate::model::Report;
+use crate::measure::figures::Percentiles;
+use crate::measure::model::Report;
+use crate::measure::tally::Latency;
 use crate::quantity::format_count;
 use crate::report::rows::{LatencyRow, latency_rows};
 use crate::report::text::latency;
 use crate::svg::{Axis, Chart, Line, Rule, Scale, Stroke, Unit};
-use crate::tally::Latency;
 
 /// Points of a curve between a quantile and the one half as far from 1.
 const POINTS_PER_HALF_DISTANCE: u32 = 8;

@@ -2,7 +2,7 @@
 
 use super::block::{Block, Row, Section, Table};
 use crate::fanout::figures::{Fanout, Ledger};
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::text::{amount, latency, percent, size};
 

@@ -1,8 +1,8 @@
 //! How it was measured: everything that somebody needs who wants the same figures again.
 
 use super::block::{Block, Section};
-use crate::environment::Environment;
-use crate::model::Report;
+use crate::measure::environment::Environment;
+use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns};
 use crate::report::text::{amount, moment, percent, size, span};
 

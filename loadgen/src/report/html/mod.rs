@@ -15,7 +15,7 @@ mod summary;
 
 use askama::Template;
 
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::svg::{COLOUR_STYLE, STYLE};
 use block::{Block, Run, Section};
 

@@ -1,7 +1,7 @@
 //! The run second by second: rates, percentiles, failures, and where all values lay.
 
 use super::block::{Block, Plot, Row, Table};
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::steps::{Step, steps};
 use crate::report::text::{amount, latency, span};

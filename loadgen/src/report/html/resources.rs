@@ -2,7 +2,7 @@
 
 use super::block::{Block, Plot};
 use super::over_time::{Lines, OverTime};
-use crate::model::Report;
+use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::steps::{Step, steps};
 use crate::report::text::{amount, latency, percent, size};

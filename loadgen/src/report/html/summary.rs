@@ -1,11 +1,11 @@
 //! The verdict, the figures to be seen first, and the sections that are plain tables of counters.
 
 use super::block::{Banner, Block, Headline, Row, Section, Table};
-use crate::model::Report;
+use crate::measure::model::Report;
+use crate::measure::verdict::{Limiter, Verdict};
 use crate::quantity::format_count;
 use crate::report::rows::latency_rows;
 use crate::report::text::{Quantity, amount, latency, moment, percent, size, span};
-use crate::verdict::{Limiter, Verdict};
 
 /// What was run against what.
 pub fn title(report: &Report) -> String {

@@ -4,8 +4,8 @@
 use hdrhistogram::Histogram;
 
 use super::{Case, Context, Findings};
-use crate::merge::merge;
-use crate::model::Report;
+use crate::measure::merge::merge;
+use crate::measure::model::Report;
 use crate::selftest::check::Check;
 use crate::selftest::scripts::delays::Dealer;
 use crate::selftest::server::{Entrance, Server};

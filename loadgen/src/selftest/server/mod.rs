@@ -15,8 +15,8 @@ use std::time::Duration;
 use fanwire_reactor::establish::{ListenOptions, SocketOptions, listen};
 use fanwire_reactor::{Core, CoreOptions, MailSender, mailbox};
 
+use crate::measure::tally::Latency;
 use crate::selftest::script::Script;
-use crate::tally::Latency;
 use application::{Order, Stagehand};
 
 /// Whom the server lets in.

@@ -1,0 +1,13 @@
+//! What is counted and timed, from the counters of a thread to the judged report. Sends nothing.
+
+pub mod environment;
+pub mod figures;
+pub mod gauges;
+pub mod hiccups;
+pub mod host;
+pub mod merge;
+pub mod model;
+pub mod series;
+pub mod tally;
+pub mod verdict;
+pub mod watch;

@@ -1,0 +1,13 @@
+//! What is seen while a run lasts and what it leaves behind.
+
+#[path = "../support/live.rs"]
+mod live;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod live_endpoint;
+mod live_terminal;
+mod live_view;
+mod merging;
+mod report_files;
+mod report_pages;
