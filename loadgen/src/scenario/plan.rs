@@ -441,7 +441,7 @@ when = "${dialect} != raw"
             ),
             (
                 load.replace("echo", "ecco"),
-                "s.toml:3:8",
+                "s.toml:3:11",
                 "did you mean 'echo'",
             ),
         ] {

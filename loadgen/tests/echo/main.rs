@@ -5,7 +5,6 @@ mod support;
 
 mod client_state;
 mod command_line;
-mod coordinated_omission;
 mod echo_messages;
 mod echo_pace;
 mod misbehaving_servers;

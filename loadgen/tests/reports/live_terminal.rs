@@ -263,7 +263,7 @@ fn when_it_panics() {
     command
         .arg("--ctty")
         .arg(this)
-        .args(["--exact", "when_it_panics", "--nocapture"])
+        .args(["--exact", "live_terminal::when_it_panics", "--nocapture"])
         .env(CHILD, "1");
     let (status, after) = Session::start(command).finish();
     assert!(!status.success());

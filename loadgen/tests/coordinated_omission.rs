@@ -4,10 +4,13 @@
 //! that are spread evenly between 0 and S; everything else is fast. With S/T = 0.1 the 95th
 //! percentile is therefore S/2, the 99th 0.9 S, and the largest S.
 
+// A program of its own: nothing else runs while it times.
+mod support;
+
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::support::{Outcome, echo, honest, run, serve, start, upgrade};
+use support::{Outcome, echo, honest, run, serve, start, upgrade};
 
 const STALL: Duration = Duration::from_millis(300);
 
