@@ -74,9 +74,6 @@ impl Upgraded {
 
 /// Messages sent before arrivals get their turn again, when the schedule is behind.
 const SENDS_PER_ALARM: usize = 512;
-/// Shortest sleep of a thread whose messages are due at least as often as this: half of what late
-/// sends are accepted up to (`verdict::LATE_FLOOR_NS`).
-const NAP_NS: u64 = 50_000;
 /// How long servers have for the closing handshake at the end; nothing is measured then.
 const CLOSING_NS: u64 = 1_000_000_000;
 /// A closed loop that ends by the number of its messages ends too when nothing was answered for this
@@ -401,10 +398,7 @@ impl Worker {
         let next_ns = match &self.schedule {
             // A thread may have no message at all to send.
             Some(schedule) if self.is_sent_out(schedule) => window.start_ns,
-            Some(schedule) => {
-                let due_ns = schedule.next_due_ns().max(self.resume_ns);
-                due_ns.max(self.earliest_wake_ns(io, schedule))
-            }
+            Some(schedule) => schedule.next_due_ns().max(self.resume_ns),
             None if self.awaits_start => window.start_ns,
             None if self.config.pace.messages_max.is_some() => self.last_ns + QUIET_NS,
             None => window.until_ns,
@@ -414,17 +408,6 @@ impl Worker {
             None => u64::MAX,
         };
         io.set_alarm(next_ns.min(ping_ns).min(window.until_ns));
-    }
-
-    /// Above some rate a thread that sleeps does nothing but fall asleep and wake up: then what is
-    /// due within [`NAP_NS`] is sent together. It shows as lateness, and `--spin` does without.
-    fn earliest_wake_ns(&self, io: &Io, schedule: &Schedule) -> u64 {
-        let now_ns = io.now_ns();
-        if self.config.spin || schedule.per_second_at(now_ns) * (NAP_NS as f64) < 1e9 {
-            0
-        } else {
-            now_ns + NAP_NS
-        }
     }
 
     /// Nothing more is sent; waits for what is outstanding.

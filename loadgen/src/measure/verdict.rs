@@ -371,15 +371,17 @@ fn generator_rules(evidence: &Evidence, limiter: Limiter, reasons: &mut Reasons)
                 Verdict::Invalid,
                 format!(
                     "the generator was the bottleneck: its busiest thread used {percent:.0} % of a \
-                     CPU while the server's used {:.0} %; add threads (-t) or CPUs",
-                    server * 100.0
+                     CPU while the server's used {:.0} %; {}",
+                    server * 100.0,
+                    cure_of_busy(evidence)
                 ),
             )),
             None if evidence.is_open_loop => reasons.push((
                 Verdict::Invalid,
                 format!(
                     "the generator used {percent:.0} % of a CPU and may have been the bottleneck; \
-                     add threads (-t), or pass --server-pid to show that the server was busier"
+                     {}, or pass --server-pid to show that the server was busier",
+                    cure_of_busy(evidence)
                 ),
             )),
             None => reasons.push((
@@ -397,6 +399,16 @@ fn generator_rules(evidence: &Evidence, limiter: Limiter, reasons: &mut Reasons)
                 "the generator used {percent:.0} % of a CPU: above 80 % its own queueing shows"
             ),
         ));
+    }
+}
+
+/// Falling asleep and waking up between messages can take more of a CPU than sending them.
+fn cure_of_busy(evidence: &Evidence) -> &'static str {
+    if evidence.is_open_loop {
+        "use --spin, which does not sleep between messages and is judged by its lateness, or add \
+         threads (-t)"
+    } else {
+        "add threads (-t) or CPUs"
     }
 }
 
