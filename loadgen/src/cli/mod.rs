@@ -23,13 +23,17 @@ use crate::quantity::{parse_duration_ns, parse_rate};
 
 const EXAMPLES: &str = "\
 Examples:
-  fanwire-loadgen echo  ws://127.0.0.1:9001 -c 200 -d 10s                 closed loop: how fast can it go?
-  fanwire-loadgen echo  ws://127.0.0.1:9001 -c 200 -d 30s -R 50k          open loop: what latency at 50,000/s?
-  fanwire-loadgen idle  ws://127.0.0.1:9001 -c 15k -d 60s --server-pid 42 memory per connection, drops
-  fanwire-loadgen storm ws://127.0.0.1:9001 -c 50 -d 10s --source 127.0.0.0/28
-  fanwire-loadgen fanout ws://127.0.0.1:9001 -c 5k -R 20 -s 100            1 publisher, 5,000 subscribers
+  fanwire-loadgen echo ws://127.0.0.1:9001 -c 200                     closed loop: how fast?
+  fanwire-loadgen echo ws://127.0.0.1:9001 -c 200 -R 50k              open loop: what latency?
+  fanwire-loadgen fanout ws://127.0.0.1:9001 -c 5k -R 20 -s 100       1 publisher, 5,000 readers
+  fanwire-loadgen storm ws://127.0.0.1:9001 -c 50 --source 127.0.0.0/28
+  fanwire-loadgen idle ws://127.0.0.1:9001 -c 15k -d 60s --server-pid 42
+  fanwire-loadgen find echo ws://127.0.0.1:9001 -c 1000 --threshold 'echo.p99<1ms'
+  fanwire-loadgen compare base/*.json -- new/*.json --fail-on-regression 5%
+  fanwire-loadgen report run.json --html run.html
 
-Counts take k, m, g (10k); sizes B, k, KiB, MiB (16KiB); times ns, us, ms, s, m, h (500us; a bare number is seconds).
+Counts take k, m, g (10k); sizes B, k, KiB, MiB (16KiB); times ns, us, ms, s, m, h (500us; a bare
+number is seconds).
 
 Exit codes:
   0    the report is VALID or SUSPECT (read the reasons it gives)
