@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from . import build
 from .errors import RunFailed
 
 EXIT_OK = 0
@@ -121,11 +122,21 @@ def drive(command, report, duration_s, check_with):
     if done.returncode not in (EXIT_OK, EXIT_INVALID):
         raise RunFailed(f"the load generator ended with status {done.returncode}: {said}")
     try:
-        result = json.loads(Path(report).read_text(encoding="utf-8"))
+        result = json.loads(without_checkout(Path(report)))
     except (OSError, ValueError) as error:
         raise RunFailed(f"no usable report from the load generator ({error}): {said}") from error
     check_with(result)
     return result
+
+
+def without_checkout(path):
+    """The text of a report, in which the generator keeps its command line. Where this checkout lies
+    is nobody's business: the file is rewritten with paths relative to it."""
+    text = path.read_text(encoding="utf-8")
+    relative = text.replace(f"{build.CHECKOUT}/", "")
+    if relative != text:
+        path.write_text(relative, encoding="utf-8")
+    return relative
 
 
 def check(result):
