@@ -19,6 +19,7 @@ import check_house
 import check_hub
 import check_hub_load
 import check_live_page
+import check_load_testing
 import check_peers
 import check_rust
 import check_scale
@@ -94,6 +95,8 @@ def all_steps(programs):
         "selftest", "the load generator against servers with scripted faults and delays", check_selftest.check_short, programs))
     steps.append(StepEntry(
         "selftest-canary", "canaries: the selftest notices servers that do something else", check_selftest.check_canaries, programs))
+    steps.append(StepEntry("load-testing", "every command of docs/load-testing.md", check_load_testing.check, programs))
+    steps.append(StepEntry("self-load-testing", "canary: the guide's commands are found", check_load_testing.check_canary))
     steps.append(StepEntry("doctor", "what the load generator says of this host", check_selftest.check_doctor, programs))
     steps.append(StepEntry(
         "calibrate", "the load generator's ceiling on this host", check_selftest.check_calibrate, programs, is_fast=False))

@@ -30,7 +30,7 @@ REACTOR_FORBIDDEN = re.compile(r"\b(fanwire_protocol|WebSocket|Opcode|StatusCode
 ANYWHERE_FORBIDDEN = re.compile(
     r"\b(todo|unimplemented|dbg)!|\b(TODO|FIXME|XXX)\b|#\[ignore|#\[should_panic|\bunreachable_unchecked\b|\btransmute\b|\bstatic mut\b")
 DOCUMENTS = (
-    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "protocol/README.md", "docs/protocol.md", "docs/clients.md",
+    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "protocol/README.md", "docs/protocol.md", "docs/clients.md", "docs/load-testing.md",
     "docs/operating.md", "docs/simulator.md", "clients/js/README.md", "clients/python/README.md")
 DOCUMENTS_NEEDED = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE")
 EXECUTABLES = ("scripts/test", "scripts/demo", "scripts/compare", ".ci/run")
