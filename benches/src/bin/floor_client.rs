@@ -163,7 +163,7 @@ impl Client {
         if let Some(chunk) = self.ring.take_chunk(completion)
             && let Some(buffers) = self.ring.buffers()
         {
-            arrived = chunk.len() as usize;
+            arrived = chunk.len();
             buffers.release(chunk);
         }
         if !completion.more_follows() {

@@ -400,7 +400,7 @@ pub struct Sheet {
     pub service: Latency,
     /// How late messages were handed to their sockets.
     pub late: Latency,
-    /// The same as `response_halves` and `late` since the last [`Sheet::pulse`].
+    /// The same as `response_halves` and `late` since the last [`Sheet::take_interval`].
     pub interval: Interval,
     /// [`Tally::troubles`] as of the last [`Sheet::take_interval`].
     troubles_shown: BTreeMap<String, u64>,
