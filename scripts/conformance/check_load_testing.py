@@ -61,7 +61,8 @@ def check(step, programs):
     """Types every command of the guide."""
     program = str(programs.path(step, PROGRAM))
     folder = step.log_path.with_suffix(".folder")
-    folder.mkdir(exist_ok=True)
+    for inner in (folder, folder / "base", folder / "new"):
+        inner.mkdir(exist_ok=True)
     found = list(commands(DOCUMENT.read_text(encoding="utf-8")))
     step.case(f"there are at least {COMMANDS_MIN} commands", len(found) >= COMMANDS_MIN, len(found))
     with Server(step, programs) as server:

@@ -7,6 +7,8 @@
 
 pub mod text;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanwire_reactor::host::monotonic_ns;
@@ -46,6 +48,8 @@ pub struct Plan {
     pub window_ms: u64,
     /// Payload bytes.
     pub message_size_bytes: u64,
+    /// Set by a signal: no further measurement begins.
+    pub is_interrupted: Arc<AtomicBool>,
 }
 
 /// How late messages were sent at a rate.
@@ -219,6 +223,9 @@ impl<'a> Bench<'a> {
 
     /// One run of `echo` against a fresh null server. `spins`: both ends do not sleep.
     fn measure(&self, options: &str, spins: bool) -> Result<Outcome, String> {
+        if self.plan.is_interrupted.load(Ordering::Relaxed) {
+            return Err("interrupted before everything was measured".into());
+        }
         let place = Place {
             processor: self.plan.server_processor,
             spin: spins,

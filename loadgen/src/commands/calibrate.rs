@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use fanwire_reactor::host::processors;
 
 use crate::calibrate::{self, Plan, text};
-use crate::commands::{Failure, OK};
+use crate::commands::{Failure, INTERRUPTED, OK, signals};
 use crate::config::Output;
 use crate::measure::environment::facts::parse_cpu_list;
 use crate::quantity::{parse_duration_ns, parse_size};
@@ -23,7 +25,7 @@ Examples:
   fanwire-loadgen calibrate
   fanwire-loadgen calibrate --cpu 2,3 -s 1KiB --json calibration.json
 
-Exit codes: 0 measured, 1 something could not be measured.";
+Exit codes: 0 measured · 1 something could not be measured · 130 interrupted.";
 
 /// `calibrate`.
 #[derive(Args, Debug)]
@@ -53,9 +55,17 @@ const SIZE_MAX: u64 = 64 * 1024;
 /// # Errors
 /// What kept it from being done.
 pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
-    let plan = plan(&arguments)?;
+    let is_interrupted = signals::install()?;
+    let plan = plan(&arguments, &is_interrupted)?;
     let calibration = calibrate::run(&plan, |step| eprintln!("calibrating: {step}"));
-    let calibration = calibration.map_err(Failure::run)?;
+    let calibration =
+        calibration.map_err(|message| match is_interrupted.load(Ordering::Relaxed) {
+            true => Failure {
+                message,
+                code: INTERRUPTED,
+            },
+            false => Failure::run(message),
+        })?;
     let output = arguments.json.map(Output::of);
     let text = text::render(&calibration);
     let written = if output == Some(Output::Stdout) {
@@ -70,7 +80,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
     Ok(OK)
 }
 
-fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
+fn plan(arguments: &Arguments, is_interrupted: &Arc<AtomicBool>) -> Result<Plan, Failure> {
     let window_ms = arguments.duration / 1_000_000;
     if window_ms < WINDOW_MIN_MS {
         return Err(Failure::usage("--duration must be at least 200ms"));
@@ -113,5 +123,6 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         server_processor: server,
         window_ms,
         message_size_bytes: arguments.size,
+        is_interrupted: Arc::clone(is_interrupted),
     })
 }

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use fanwire_reactor::host::processors;
 
-use crate::commands::{Failure, OK, RUN_ERROR};
+use crate::commands::{Failure, INTERRUPTED, OK, RUN_ERROR, signals};
 use crate::config::Output;
 use crate::doctor::processors::load_average;
 use crate::measure::environment::facts::HostFiles;
@@ -29,7 +30,7 @@ Examples:
   fanwire-loadgen selftest --short --canary     every server does something else than is expected:
                                                 each case must notice
 
-Exit codes: 0 every case is ok, 1 some case is not.";
+Exit codes: 0 every case is ok · 1 some case is not · 130 interrupted.";
 
 /// `selftest`.
 #[derive(Args, Debug)]
@@ -76,6 +77,7 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
             .collect();
         return print(&lines, false).map(|()| OK);
     }
+    let is_interrupted = signals::install()?;
     let context = context(form, arguments.canary, arguments.seed)?;
     let output = arguments.json.map(Output::of);
     // With the JSON on standard output, the text must not get in between.
@@ -94,13 +96,20 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         if printed.is_ok() {
             printed = print(&table::case(result), is_on_stderr);
         }
+        !is_interrupted.load(Ordering::Relaxed)
     });
     printed?;
     print(&table::summary(&summary), is_on_stderr)?;
     if let Some(output) = output {
         json::write(&summary, &output).map_err(|error| Failure::run(error.to_string()))?;
     }
-    Ok(if summary.is_ok { OK } else { RUN_ERROR })
+    Ok(if is_interrupted.load(Ordering::Relaxed) {
+        INTERRUPTED
+    } else if summary.is_ok {
+        OK
+    } else {
+        RUN_ERROR
+    })
 }
 
 fn print(text: &str, is_on_stderr: bool) -> Result<(), Failure> {

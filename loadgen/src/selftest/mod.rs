@@ -82,14 +82,22 @@ pub struct Summary {
     pub cases: Vec<CaseResult>,
 }
 
-/// Runs cases one after the other; `show` is told of each when it has ended.
-pub fn run(context: &Context, cases: &[Case], mut show: impl FnMut(&CaseResult)) -> Summary {
+/// Runs cases one after the other; `show` is told of each when it has ended, and says whether
+/// another one is wanted.
+pub fn run(
+    context: &Context,
+    cases: &[Case],
+    mut show: impl FnMut(&CaseResult) -> bool,
+) -> Summary {
     let begun = Instant::now();
     let mut results = Vec::new();
     for case in cases {
         let result = run_case(context, case);
-        show(&result);
+        let goes_on = show(&result);
         results.push(result);
+        if !goes_on {
+            break;
+        }
     }
     let passed = results.iter().filter(|result| result.is_ok).count();
     Summary {
@@ -97,7 +105,7 @@ pub fn run(context: &Context, cases: &[Case], mut show: impl FnMut(&CaseResult))
         form: context.form.as_str(),
         is_canary: context.is_canary,
         // Nothing proves nothing.
-        is_ok: passed == results.len() && !results.is_empty(),
+        is_ok: passed == results.len() && !results.is_empty() && results.len() == cases.len(),
         passed,
         failed: results.len() - passed,
         repeated: results.iter().filter(|result| result.attempts > 1).count(),
