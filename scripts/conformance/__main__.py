@@ -104,7 +104,7 @@ def all_steps(programs):
     per_backend("hub-stalled", "the hub: readers that stall for good", check_hub_load.check_stalled, is_fast=False)
     per_backend(
         "hub-non-readers", "the hub: 5,000 readers of which 1,000 stop, each policy", check_hub_load.check_non_readers, is_fast=False)
-    for cores, seconds in ((1, 20), (2, 150)):
+    for cores, seconds in ((1, 20), (2, 90)):
         per_backend(
             f"hub-held-{cores}", f"the hub: 15,000 subscribers held, {cores} core{'s' * (cores > 1)}", check_hub_load.check_held,
             cores, seconds, is_fast=False)
