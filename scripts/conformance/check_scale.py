@@ -2,6 +2,7 @@
 
 import json
 import resource
+import socket
 
 from machine import cpus_allowed, run_logged
 from processes import Server
@@ -79,6 +80,21 @@ def check_load(step, programs, backend):
     status, _output = run_logged(
         step, [programs.path(step, "fanwire-loadgen"), "echo", server.url, "-c", "2", "-d", "1s"], 60)
     step.case("nobody listens: non-zero exit status", status != 0, status)
+    # The same port again: its server has ended, so that the load generator may start one of its own there.
+    command = f"{programs.path(step, 'fanwire')} echo --listen {server.address[0]}:{server.address[1]} --backend {backend}"
+    _status, result = run_loadgen(
+        step, programs, "echo", server.url, "-c", "2", "-d", "1s", "--server-cmd", command, "--allow-invalid")
+    step.equal("--server-cmd: connections", [result["connections"][key] for key in ("asked", "alive")], [2, 2])
+    step.case("--server-cmd: its server is measured", result["server"] and result["server"]["cpu_ns_per_message"] > 0, result["server"])
+    step.case("--server-cmd: its server has ended", not _accepts(server.address), server.address)
+
+
+def _accepts(address):
+    try:
+        socket.create_connection(address, timeout=1).close()
+        return True
+    except OSError:
+        return False
 
 
 def _echo_once(address):

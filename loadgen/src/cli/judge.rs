@@ -33,6 +33,11 @@ pub struct JudgeArguments {
     /// the server's new process number, which takes the place of --server-pid
     #[arg(long, value_name = "COMMAND")]
     restart: Option<String>,
+    /// Start this server for the run (for every run of --runs, find and sweep), wait until it
+    /// accepts connections, measure it as with --server-pid, and end it with SIGTERM: one program
+    /// with its arguments, as './server --port 9001'
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["restart", "server_pid"])]
+    server_cmd: Option<String>,
 }
 
 /// What counts as good enough.
@@ -50,6 +55,8 @@ pub struct JudgeSettings {
     pub runs: u32,
     /// Makes a fresh server before each run.
     pub restart: Option<String>,
+    /// The server itself, which lives for one run.
+    pub server_command: Option<String>,
 }
 
 /// More runs than this are a slip of the finger.
@@ -71,6 +78,7 @@ impl JudgeArguments {
             junit: self.junit,
             runs: self.runs as u32,
             restart: self.restart,
+            server_command: self.server_cmd,
         })
     }
 }

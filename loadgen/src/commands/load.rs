@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::commands::server::OwnServer;
 use crate::commands::{Failure, repeat, signals};
 use crate::config::Config;
 use crate::judge::live::{AbortWatch, Fired};
@@ -28,9 +29,16 @@ pub fn execute(config: Config) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
-    judge::check(&config).map_err(Failure::usage)?;
+pub fn measure(mut config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
     let settings = config.judge.clone();
+    let server = match &settings.server_command {
+        Some(command) => Some(OwnServer::start(command, config.address)?),
+        None => None,
+    };
+    if let Some(server) = &server {
+        config.server_pid = Some(server.pid());
+    }
+    judge::check(&config).map_err(Failure::usage)?;
     let fired = Fired::default();
     let mut watches = live::watches(&config).map_err(Failure::run)?;
     if !settings.abort_on.is_empty() {

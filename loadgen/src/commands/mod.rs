@@ -13,6 +13,7 @@ pub mod repeat;
 pub mod report;
 pub mod run;
 pub mod selftest;
+pub mod server;
 pub mod signals;
 pub mod sink;
 pub mod sweep;
