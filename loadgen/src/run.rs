@@ -14,9 +14,10 @@ use fanwire_reactor::host::{clock_source, local_ports, monotonic_ns, raise_fd_li
 use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, mailbox};
 
 use crate::churn::worker::Churner;
+use crate::command::Command;
 use crate::config::{Config, Mode};
 use crate::connect::opening::{self, Share};
-use crate::echo::worker::{Command, Worker};
+use crate::echo::worker::Worker;
 use crate::fanout::layout::Layout;
 use crate::fanout::worker::FanoutWorker;
 use crate::fanout::{self, churn};
