@@ -10,6 +10,7 @@
 pub mod calibrate;
 pub mod churn;
 pub mod cli;
+pub mod command;
 pub mod commands;
 pub mod config;
 pub mod conformance;
