@@ -31,9 +31,11 @@ use crate::message::sizes::Sizes;
 use crate::pace::plan::Window;
 use crate::storm::Storm;
 
+mod barrier;
 mod copies;
 mod looking;
 
+pub use barrier::Barrier;
 pub use copies::all_connections;
 
 /// Between the announcement of the window and its first message, so that all threads know it.
@@ -99,6 +101,8 @@ pub struct Hooks {
     pub is_interrupted: Arc<AtomicBool>,
     /// Who looks at the run while it lasts.
     pub watches: Vec<Box<dyn Watch>>,
+    /// Holds the load back when all connections are open.
+    pub barrier: Option<Box<dyn Barrier>>,
 }
 
 /// CPU times at one edge of the window.
@@ -117,6 +121,8 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let notes = preflight(&config)?;
     let memory_before = config.server_pid.and_then(Memory::of_process);
     let config = Arc::new(config);
+    let mut hooks = hooks;
+    let barrier = hooks.barrier.take();
     let mut run = start(&config, hooks)?;
     run.measured.notes = notes;
     run.measured.clock_source = clock_source();
@@ -126,6 +132,7 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let own_memory = own_memory();
     run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
+    run.hold_back(barrier);
     run.measure(memory_before, own_memory);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());
