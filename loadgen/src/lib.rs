@@ -11,6 +11,7 @@ pub mod agent;
 pub mod calibrate;
 pub mod churn;
 pub mod cli;
+pub mod command;
 pub mod commands;
 pub mod config;
 pub mod conformance;

@@ -6,20 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fanwire_reactor::host::{clock_source, local_ports, monotonic_ns, raise_fd_limit};
-use fanwire_reactor::{Application, Core, CoreOptions, MailReceiver, MailSender, mailbox};
+use fanwire_reactor::{MailSender, mailbox};
 
-use crate::churn::worker::Churner;
+use crate::command::Command;
 use crate::config::{Config, Mode};
-use crate::connect::opening::{self, Share};
-use crate::echo::worker::{Command, Worker};
-use crate::fanout::layout::Layout;
-use crate::fanout::worker::FanoutWorker;
-use crate::fanout::{self, churn};
 use crate::measure::environment::Environment;
 use crate::measure::gauges::{FanoutShown, Gauges, Reading};
 use crate::measure::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
@@ -27,16 +22,16 @@ use crate::measure::model::{Measured, Report};
 use crate::measure::series::{Pulse, Results, Series};
 use crate::measure::tally::Sheet;
 use crate::measure::watch::{LivePhase, Watch};
-use crate::message::sizes::Sizes;
 use crate::pace::plan::Window;
-use crate::storm::Storm;
 
 mod barrier;
 mod copies;
 mod looking;
+mod place;
 
 pub use barrier::Barrier;
 pub use copies::all_connections;
+use place::{Notice, Place};
 
 /// Between the announcement of the window and its first message, so that all threads know it.
 const LEAD_NS: u64 = 20_000_000;
@@ -48,22 +43,6 @@ const PATIENCE_MS: u64 = 10_000;
 pub(crate) const FDS_PER_THREAD: u64 = 64;
 /// Commands that a thread may be behind with: one a second, and it is taken for dead before that.
 const MAILS: usize = 64;
-/// A spin budget that no run outlasts, in microseconds (an hour and eleven minutes of idleness).
-const SPIN_US: u32 = u32::MAX;
-
-/// What a thread tells the main thread.
-enum Notice {
-    /// The core runs.
-    Started {
-        backend: String,
-        own_thread: Option<OwnThread>,
-        thread: usize,
-    },
-    /// The core does not start.
-    Refused(String),
-    /// All connections that could be opened are open.
-    Opened,
-}
 
 /// One thread as the main thread sees it.
 struct Crew {
@@ -224,152 +203,6 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
         config: Arc::clone(config),
         opened: 0,
     })
-}
-
-/// What a thread is given.
-struct Place {
-    config: Arc<Config>,
-    thread: usize,
-    gauges: Arc<Gauges>,
-    notices: Sender<Notice>,
-    results: Results,
-}
-
-impl Place {
-    fn run(self, mail: MailReceiver<Command>) {
-        match self.config.mode {
-            Mode::Storm => self.run_storm(mail),
-            Mode::Echo | Mode::Idle => self.run_worker(mail),
-            Mode::Fanout => self.run_fanout(mail),
-            Mode::Churn => self.run_churn(mail),
-        }
-    }
-
-    /// The main thread reads notices for as long as it needs any; later ones have no reader.
-    fn tell(&self, notice: Notice) {
-        let _ = self.notices.send(notice);
-    }
-
-    fn build<A>(&self, mail: MailReceiver<Command>) -> Option<Core<A>>
-    where
-        A: Application<Mail = Command>,
-    {
-        match Core::build(&core_options(&self.config, self.thread), mail) {
-            Ok(core) => {
-                self.tell(Notice::Started {
-                    backend: core.backend().to_string(),
-                    own_thread: OwnThread::current(),
-                    thread: self.thread,
-                });
-                Some(core)
-            }
-            Err(error) => {
-                self.tell(Notice::Refused(error.to_string()));
-                None
-            }
-        }
-    }
-
-    fn run_worker(self, mail: MailReceiver<Command>) {
-        let Some(core) = self.build(mail) else { return };
-        let Place {
-            config,
-            thread,
-            gauges,
-            notices,
-            results,
-        } = self;
-        let worker = Worker::new(Arc::clone(&config), thread, Arc::clone(&gauges), results);
-        core.run(worker, async move |handle| {
-            let done = move || drop(notices.send(Notice::Opened));
-            opening::wait_for_begin(&gauges).await;
-            let share = Share::even(&config, thread);
-            opening::start(&config, thread, share, &gauges, handle, done);
-        });
-    }
-
-    fn run_fanout(self, mail: MailReceiver<Command>) {
-        let Some(core) = self.build(mail) else { return };
-        let Place {
-            config,
-            thread,
-            gauges,
-            notices,
-            results,
-        } = self;
-        let Some(options) = config.fanout.clone() else {
-            return;
-        };
-        let layout = Arc::new(Layout::new(&options, config.connections, config.seed));
-        let worker = FanoutWorker::new(
-            Arc::clone(&config),
-            &options,
-            &layout,
-            thread,
-            Arc::clone(&gauges),
-            results,
-        );
-        core.run(worker, async move |handle| {
-            let done = move || drop(notices.send(Notice::Opened));
-            opening::wait_for_begin(&gauges).await;
-            let share = fanout::opening::share(&config, &options, &layout, thread);
-            churn::start(&config, &options, &layout, &handle);
-            opening::start(&config, thread, share, &gauges, handle, done);
-        });
-    }
-
-    fn run_churn(self, mail: MailReceiver<Command>) {
-        let Some(core) = self.build(mail) else { return };
-        let Place {
-            config,
-            thread,
-            gauges,
-            notices,
-            results,
-        } = self;
-        let Some(options) = config.churn else {
-            return;
-        };
-        let (shared, shown) = (Arc::clone(&config), Arc::clone(&gauges));
-        let churner = Churner::new(shared, &options, thread, shown, results);
-        core.run(churner, async move |handle| {
-            let done = move || drop(notices.send(Notice::Opened));
-            opening::wait_for_begin(&gauges).await;
-            crate::churn::opening::start(&config, thread, &gauges, &handle, done);
-        });
-    }
-
-    fn run_storm(self, mail: MailReceiver<Command>) {
-        let Some(core) = self.build(mail) else { return };
-        let Place {
-            config,
-            thread,
-            gauges,
-            notices,
-            results,
-        } = self;
-        let storm = Storm::new(config, thread, gauges, results);
-        core.run(storm, async move |handle| {
-            Storm::start(&handle);
-            drop(notices.send(Notice::Opened));
-        });
-    }
-}
-
-/// Unsent bytes of one connection that the reactor may keep: a server that stops reading in an
-/// open loop is waited for, and what it is owed is bounded here.
-const BACKLOG_BYTES_MIN: usize = 64 << 20;
-
-fn core_options(config: &Config, thread: usize) -> CoreOptions {
-    let sizes = config.message.sizes.as_ref();
-    let frame_size = sizes.map_or(config.message_size, Sizes::max) + 14;
-    CoreOptions {
-        processor: config.cpus.get(thread % config.cpus.len().max(1)).copied(),
-        backend: config.backend,
-        spin_us: if config.spin { SPIN_US } else { 0 },
-        backlog_bytes_max: BACKLOG_BYTES_MIN.max(2 * frame_size * config.in_flight as usize),
-        ..CoreOptions::default()
-    }
 }
 
 impl Run {

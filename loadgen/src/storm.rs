@@ -15,13 +15,14 @@ use fanwire_reactor::establish::within;
 use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Cause, Handle, Io, Token};
 
+use crate::command::Command;
 use crate::config::Config;
 use crate::connect::establish::{OpenFailure, Opened, open};
 use crate::connect::greetings::Greetings;
 use crate::connect::line::{Line, LineError};
 use crate::connect::route::Routes;
-use crate::echo::client::{Client, Desk, Standing};
-use crate::echo::worker::{Command, desk_of};
+use crate::echo::client::{Client, Standing};
+use crate::echo::desk::Desk;
 use crate::measure::gauges::Gauges;
 use crate::measure::series::Results;
 use crate::message::outstanding::Stamps;
@@ -118,7 +119,7 @@ impl Storm {
             routes: Routes::of(&config),
             gauges,
             gate: Gate::default(),
-            desk: RefCell::new(desk_of(&config, thread)),
+            desk: RefCell::new(Desk::of(&config, thread)),
             workspace: RefCell::new(Workspace::new(WorkspaceLimits::default())),
             next: Cell::new(first),
             awaiting: Cell::new(0),

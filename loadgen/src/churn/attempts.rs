@@ -26,7 +26,7 @@ impl Churner {
         self.members.attempt_begins(member);
         self.sheet.attempts += 1;
         self.sheet.in_progress += 1;
-        self.desk.sheet.tally.asked += 1;
+        self.bench.desk.sheet.tally.asked += 1;
         if self.phase == Phase::Running {
             self.sheet.returns += 1;
             if self.is_measured(due_ns) {
@@ -34,15 +34,15 @@ impl Churner {
                 self.sheet.attempt_late.record(late_ns);
             }
         }
-        self.desk.nonce()
+        self.bench.desk.nonce()
     }
 
     /// An attempt has become a connection, which is on its way here.
     pub(super) fn attempt_opened(&mut self, due_ns: u64, opened: &Opened) {
-        self.desk.sheet.count_agreed(opened);
+        self.bench.desk.sheet.count_agreed(opened);
         if self.is_measured(due_ns) {
             self.sheet.opened_measured += 1;
-            self.desk.sheet.count_opening(opened);
+            self.bench.desk.sheet.count_opening(opened);
         }
     }
 
@@ -60,7 +60,7 @@ impl Churner {
         self.sheet.in_progress -= 1;
         self.sheet.failed += 1;
         self.sheet.retry_after += u64::from(failure.retry_after_ms.is_some());
-        let tally = &mut self.desk.sheet.tally;
+        let tally = &mut self.bench.desk.sheet.tally;
         tally.open += u64::from(failure.connect_ns.is_some());
         tally.fail(&failure.kind, || failure.detail);
         let is_running = self.phase == Phase::Running;

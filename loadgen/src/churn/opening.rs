@@ -18,8 +18,8 @@ use crate::churn::worker::Churner;
 use crate::config::Config;
 use crate::connect::establish::open;
 use crate::connect::greetings::Greetings;
+use crate::connect::opening::Upgraded;
 use crate::connect::route::Routes;
-use crate::echo::worker::Upgraded;
 use crate::measure::gauges::Gauges;
 use crate::pace::plan::Schedule;
 

@@ -3,8 +3,9 @@
 //! Knows no socket: it says what is to be done with it.
 
 use crate::churn::sheet::ChurnSheet;
-use crate::connect::link::{Link, LinkState};
-use crate::echo::client::{Client, Desk, Standing};
+use crate::connect::link::LinkState;
+use crate::echo::client::Standing;
+use crate::echo::conversation::Conversation;
 use crate::measure::tally::Tally;
 
 /// How a connection ends.
@@ -23,8 +24,7 @@ pub(super) enum End {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Seat {
-    pub(super) client: Client,
-    pub(super) link: Link,
+    pub(super) conversation: Conversation,
     /// Whose it is.
     pub(super) member: u32,
     pub(super) opened_ns: u64,
@@ -60,11 +60,10 @@ impl Seat {
         standing: Standing,
         state: LinkState,
         now_ns: u64,
-        desk: &mut Desk,
+        tally: &mut Tally,
         sheet: &mut ChurnSheet,
     ) -> Outcome {
         let was_open = self.end == End::Open;
-        let tally = &mut desk.sheet.tally;
         let mut next = match standing {
             Standing::Open => Next::Nothing,
             Standing::Closed => {
@@ -135,8 +134,8 @@ impl Seat {
 
     /// Books the end of the connection under its name, and what can no longer be answered.
     pub(super) fn book_end(&mut self, tally: &mut Tally, sheet: &mut ChurnSheet) {
-        let waiting = u64::from(self.client.waiting());
-        self.client.account_ended(tally);
+        let waiting = u64::from(self.conversation.client.waiting());
+        self.conversation.client.account_ended(tally);
         match self.end {
             End::Leaving { .. } => {
                 sheet.closed_by_us += 1;

@@ -7,7 +7,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanwire_protocol::{Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
 
 use crate::churn::members::{Due, Members};
@@ -15,11 +14,13 @@ use crate::churn::opening::Gate;
 use crate::churn::options::{Departure, Options};
 use crate::churn::seat::{End, Next, Seat};
 use crate::churn::sheet::ChurnSheet;
+use crate::command::Command;
 use crate::config::Config;
-use crate::connect::link::{Heard, LinkState, ReadMemory, WriteMemory};
-use crate::echo::client::{Client, Desk, Standing};
+use crate::connect::ending::{SERVER_CLOSE_MS, await_closing, explain, give_up};
+use crate::connect::opening::Upgraded;
+use crate::echo::conversation::{Conversation, Workbench};
+use crate::echo::desk::Desk;
 use crate::echo::heartbeat::Rounds;
-use crate::echo::worker::{Command, Upgraded, desk_of, explain};
 use crate::measure::gauges::Gauges;
 use crate::measure::series::Results;
 use crate::message::outstanding::Stamps;
@@ -31,10 +32,6 @@ use crate::table::Table;
 pub(super) const STEPS_PER_ALARM: usize = 512;
 /// How long a server has to end a connection that its client has left.
 const LEAVE_TIMEOUT_MS: u64 = 2_000;
-/// How long a server that has closed a connection has to end it.
-const SERVER_CLOSE_MS: u64 = 1_000;
-/// How long servers have for the closing handshakes at the end; nothing is measured then.
-const CLOSING_NS: u64 = 1_000_000_000;
 
 /// Which part of the run this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +54,7 @@ pub struct Churner {
     /// Number in the whole run of this thread's first client.
     pub(super) first: u32,
     pub(super) members: Members,
-    pub(super) desk: Desk,
-    pub(super) workspace: Workspace,
+    pub(super) bench: Workbench,
     pub(super) sheet: ChurnSheet,
     pub(super) seats: Table<Seat>,
     /// The order in which clients take their turn to send.
@@ -71,10 +67,6 @@ pub struct Churner {
     pub(super) next_number: u32,
     /// Connections that their clients have left and that have not ended.
     pub(super) leaving: u64,
-    /// Pongs and close frames of the call in progress.
-    pub(super) scratch: Vec<u8>,
-    pub(super) reading: ReadMemory,
-    pub(super) writing: WriteMemory,
     /// Pings, while there is load.
     pub(super) rounds: Option<Rounds>,
     pub(super) gauges: Arc<Gauges>,
@@ -101,8 +93,7 @@ impl Churner {
         Churner {
             members: Members::new(count, options, seed),
             first,
-            desk: desk_of(&config, thread),
-            workspace: Workspace::new(WorkspaceLimits::default()),
+            bench: Workbench::new(Desk::of(&config, thread)),
             sheet: ChurnSheet {
                 clients: u64::from(count),
                 ..ChurnSheet::default()
@@ -114,9 +105,6 @@ impl Churner {
             gate: Rc::new(Gate::default()),
             next_number: (CONNECTIONS_MAX / config.threads.max(1) as u32) * thread as u32,
             leaving: 0,
-            scratch: Vec::new(),
-            reading: ReadMemory::default(),
-            writing: WriteMemory::default(),
             rounds: None,
             options: *options,
             awaiting_adoptions: None,
@@ -132,7 +120,8 @@ impl Churner {
     }
 
     pub(super) fn is_measured(&self, at_ns: u64) -> bool {
-        self.desk
+        self.bench
+            .desk
             .window
             .is_some_and(|window| window.measures(at_ns))
     }
@@ -142,7 +131,7 @@ impl Churner {
             return;
         }
         self.phase = Phase::Running;
-        self.desk.window = Some(window);
+        self.bench.desk.window = Some(window);
         self.members.begin(window.start_ns);
         if let Some(rate) = self.config.rate {
             let (thread, threads) = (self.thread, self.config.threads);
@@ -184,7 +173,7 @@ impl Churner {
     }
 
     fn set_next_alarm(&mut self, io: &mut Io) {
-        let Some(window) = self.desk.window else {
+        let Some(window) = self.bench.desk.window else {
             return;
         };
         let message_ns = self.schedule.as_ref().map(Schedule::next_due_ns);
@@ -196,7 +185,7 @@ impl Churner {
 
     /// Does what is due by now.
     fn keep_running(&mut self, io: &mut Io) {
-        let Some(window) = self.desk.window else {
+        let Some(window) = self.bench.desk.window else {
             return;
         };
         self.send_due(io, window);
@@ -218,19 +207,15 @@ impl Churner {
 
     /// A client's lifetime is over.
     fn leave(&mut self, io: &mut Io, member: u32) {
-        let Churner {
-            seats,
-            desk,
-            members,
-            sheet,
-            writing,
-            ..
-        } = self;
-        let Some(token) = members.token(member) else {
+        let Some(token) = self.members.token(member) else {
             return;
         };
         // The server may have closed in the same moment: then it was not the client who left.
-        let Some(seat) = seats.get_mut(token).filter(|seat| seat.end == End::Open) else {
+        let Some(seat) = self
+            .seats
+            .get_mut(token)
+            .filter(|seat| seat.end == End::Open)
+        else {
             return;
         };
         seat.end = End::Leaving {
@@ -241,11 +226,8 @@ impl Churner {
         match self.options.departure {
             Departure::Reset => io.reset(token),
             Departure::Clean => {
-                sheet.closings_begun += 1;
-                let Seat { client, link, .. } = seat;
-                io.send(token, |out| {
-                    link.write(out, writing, |out| client.close(desk, out));
-                });
+                self.sheet.closings_begun += 1;
+                self.bench.close(io, token, &mut seat.conversation);
                 io.set_timer(token, LEAVE_TIMEOUT_MS);
             }
             Departure::Half => {
@@ -271,7 +253,7 @@ impl Churner {
     }
 
     fn finish_when_drained(&mut self, io: &mut Io) {
-        let tally = &self.desk.sheet.tally;
+        let tally = &self.bench.desk.sheet.tally;
         let is_drained = self.phase == Phase::Draining
             && tally.sent <= tally.received + tally.lost
             && self.sheet.in_progress == 0
@@ -286,81 +268,47 @@ impl Churner {
         self.phase = Phase::Closing;
         let (now_ns, patience_ns) = (io.read_clock_ns(), self.config.drain_ms * 1_000_000);
         for (token, seat) in self.seats.iter_mut() {
-            let tally = &mut self.desk.sheet.tally;
-            seat.client.account_ping(now_ns, patience_ns, tally);
+            let (client, tally) = (
+                &mut seat.conversation.client,
+                &mut self.bench.desk.sheet.tally,
+            );
+            client.account_ping(now_ns, patience_ns, tally);
             if io.is_open(token) && seat.end == End::Open {
                 self.sheet.alive += 1;
                 tally.alive += 1;
-                seat.client.account_open(tally);
+                client.account_open(tally);
             } else {
                 seat.book_end(tally, &mut self.sheet);
             }
         }
         self.sheet.waiting = self.members.waiting();
         self.sheet.gone = self.members.gone();
-        let mut sheet = std::mem::take(&mut self.desk.sheet);
+        let mut sheet = std::mem::take(&mut self.bench.desk.sheet);
         sheet.churn = Some(Box::new(std::mem::take(&mut self.sheet)));
         self.results.hand_in(sheet);
-        let Churner {
-            seats,
-            desk,
-            writing,
-            ..
-        } = self;
-        for (token, seat) in seats.iter_mut() {
-            let Seat { client, link, .. } = seat;
-            io.send(token, |out| {
-                link.write(out, writing, |out| client.close(desk, out));
-            });
+        for (token, seat) in self.seats.iter_mut() {
+            self.bench.close(io, token, &mut seat.conversation);
         }
-        io.set_alarm(0);
-        io.set_alarm(io.read_clock_ns() + CLOSING_NS);
+        await_closing(io);
         self.carry_on(io);
     }
 
     /// Takes bytes from the socket, or such as were decrypted already.
     fn handle_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8], is_plain: bool) {
         let now_ns = io.read_clock_ns();
-        let Churner {
-            seats,
-            desk,
-            workspace,
-            scratch,
-            reading,
-            writing,
-            gauges,
-            sheet,
-            ..
-        } = self;
-        let Some(seat) = seats.get_mut(token) else {
+        let Some(seat) = self.seats.get_mut(token) else {
             return;
         };
-        scratch.clear();
-        let heard = if is_plain {
-            Heard::plain(bytes)
-        } else {
-            seat.link.read(bytes, reading)
-        };
-        if !heard.replies.is_empty() {
-            io.send(token, |out| out.extend_from_slice(heard.replies));
-        }
-        let received = seat
-            .client
-            .receive(desk, workspace, heard.plain, now_ns, scratch);
-        let link = &mut seat.link;
-        if !scratch.is_empty() {
-            io.send(token, |out| {
-                link.write(out, writing, |out| out.extend_from_slice(scratch));
-            });
-        }
-        if received.standing != Standing::Open || heard.state != LinkState::Open {
-            io.send(token, |out| link.finish(out));
-        }
+        let conversation = &mut seat.conversation;
+        let (received, state) =
+            self.bench
+                .receive(io, token, conversation, bytes, is_plain, now_ns);
         let is_first = received.answered > 0 && !std::mem::replace(&mut seat.is_served, true);
         let (member, opened_ns) = (seat.member, seat.opened_ns);
-        let outcome = seat.judge(received.standing, heard.state, now_ns, desk, sheet);
+        let tally = &mut self.bench.desk.sheet.tally;
+        let outcome = seat.judge(received.standing, state, now_ns, tally, &mut self.sheet);
         if outcome.is_failure {
-            gauges.count_failure();
+            self.gauges.count_failure();
         }
         match outcome.next {
             Next::Nothing => {}
@@ -383,7 +331,7 @@ impl Churner {
         let is_measured = self.is_measured(now_ns);
         if is_measured && !self.options.is_hold_only {
             let first_ns = now_ns.saturating_sub(opened_ns);
-            self.desk.sheet.first_message.record(first_ns);
+            self.bench.desk.sheet.first_message.record(first_ns);
         }
         if let Some(recovery) = self.members.served(member, now_ns) {
             self.sheet.recovered += 1;
@@ -398,16 +346,17 @@ impl Churner {
         let now_ns = io.read_clock_ns();
         if seat.end == End::Open {
             self.gauges.count_failure();
-            let (kind, detail) = explain(cause, &seat.link);
-            self.desk.sheet.tally.fail(kind, || detail);
+            let (kind, detail) = explain(cause, &seat.conversation.link);
+            self.bench.desk.sheet.tally.fail(kind, || detail);
         }
         // A client that leaves does not wait for a pong.
         let patience_ns = match seat.end {
             End::Leaving { .. } => u64::MAX,
             _ => 0,
         };
-        let tally = &mut self.desk.sheet.tally;
-        seat.client.account_ping(u64::MAX, patience_ns, tally);
+        let tally = &mut self.bench.desk.sheet.tally;
+        let client = &mut seat.conversation.client;
+        client.account_ping(u64::MAX, patience_ns, tally);
         seat.book_end(tally, &mut self.sheet);
         let is_running = self.phase == Phase::Running;
         match seat.end {
@@ -445,13 +394,12 @@ impl Application for Churner {
         let now_ns = io.read_clock_ns();
         self.sheet.in_progress -= 1;
         self.sheet.opened += 1;
-        self.desk.sheet.tally.open += 1;
-        self.desk.sheet.tally.upgraded += 1;
+        self.bench.desk.sheet.tally.open += 1;
+        self.bench.desk.sheet.tally.upgraded += 1;
         let number = self.next_number;
         self.next_number = (number + 1) % CONNECTIONS_MAX;
         let seat = Seat {
-            client: Client::new(&self.desk, number, deflate),
-            link,
+            conversation: Conversation::new(&self.bench.desk, number, link, deflate),
             member,
             opened_ns: now_ns,
             is_served: self.options.is_hold_only,
@@ -486,13 +434,7 @@ impl Application for Churner {
             Phase::Opening => {}
             Phase::Running => self.keep_running(io),
             Phase::Draining => self.account(io),
-            Phase::Closing => {
-                // Servers that do not take part in the closing handshake are not waited for.
-                for token in io.tokens() {
-                    io.reset(token);
-                }
-                io.stop();
-            }
+            Phase::Closing => give_up(io),
         }
     }
 
@@ -510,10 +452,10 @@ impl Application for Churner {
     fn on_mail(&mut self, io: &mut Io, mail: Command) {
         match mail {
             Command::Begin(window) => self.begin(io, window),
-            Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
+            Command::Pulse(second) => self.results.pulse(second, &mut self.bench.desk.sheet),
             Command::Stop => {
                 let now_ns = io.read_clock_ns();
-                if let Some(window) = &mut self.desk.window {
+                if let Some(window) = &mut self.bench.desk.window {
                     window.until_ns = window.until_ns.min(now_ns);
                 }
                 self.drain(io);
@@ -523,7 +465,7 @@ impl Application for Churner {
     }
 
     fn on_turn(&mut self, _io: &mut Io) {
-        let tally = &self.desk.sheet.tally;
+        let tally = &self.bench.desk.sheet.tally;
         self.gauges
             .show(tally.sent, tally.received, u64::from(self.members.held()));
     }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fanwire_protocol::DeflateParameters;
 use fanwire_reactor::establish::{Stream, sleep_ms};
 use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Handle};
@@ -15,8 +16,8 @@ use fanwire_reactor::{Application, Handle};
 use crate::config::Config;
 use crate::connect::establish::{Greeting, OpenFailure, Opened, open};
 use crate::connect::greetings::Greetings;
+use crate::connect::link::Link;
 use crate::connect::route::Routes;
-use crate::echo::worker::Upgraded;
 use crate::measure::gauges::Gauges;
 use crate::measure::tally::Sheet;
 use crate::pace::plan::{Schedule, share};
@@ -31,6 +32,61 @@ const HOPELESS_AFTER: u32 = 64;
 
 /// An interruption is noticed after this long, however far away the next turn is.
 const GIVE_UP_CHECK_MS: u64 = 50;
+
+/// A connection whose opening handshake is complete.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// Its number in the whole run.
+    pub number: u32,
+    /// TLS or nothing.
+    pub link: Link,
+    /// What was agreed on compression.
+    pub deflate: Option<DeflateParameters>,
+    /// Plain bytes that came with the response head.
+    pub first_bytes: Vec<u8>,
+}
+
+impl Upgraded {
+    /// An opened connection as it goes to the data loop: its socket, and what belongs to it.
+    pub fn new(number: u32, opened: Opened) -> (Stream, Upgraded) {
+        let upgraded = Upgraded {
+            number,
+            link: opened.line.link,
+            deflate: opened.deflate,
+            first_bytes: opened.first_bytes,
+        };
+        (opened.line.stream, upgraded)
+    }
+}
+
+/// Tells when everything that was opened has arrived in the data loop.
+#[derive(Default)]
+pub struct Adoptions {
+    adopted: usize,
+    /// How many are to come, and who is told.
+    awaiting: Option<(usize, Box<dyn FnOnce()>)>,
+}
+
+impl Adoptions {
+    /// One more has arrived.
+    pub fn count(&mut self) {
+        self.adopted += 1;
+        self.check();
+    }
+
+    /// Opening is over: `done` is called as soon as `opened` have arrived.
+    pub fn expect(&mut self, opened: usize, done: Box<dyn FnOnce()>) {
+        self.awaiting = Some((opened, done));
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let adopted = self.adopted;
+        if let Some((_, done)) = self.awaiting.take_if(|(opened, _)| *opened <= adopted) {
+            done();
+        }
+    }
+}
 
 /// An application whose connections are opened here.
 pub trait Opens: Application<Adopted = Upgraded> {

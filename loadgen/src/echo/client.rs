@@ -6,89 +6,19 @@
 use std::sync::Arc;
 
 use fanwire_protocol::{
-    CloseFrame, Connection, DeflateParameters, Event, Input, MaskingKey, Message, MessageKind,
-    Misuse, ProtocolError, Sender, Settings, StatusCode, Workspace,
+    CloseFrame, Connection, DeflateParameters, Event, Input, Message, MessageKind, Misuse,
+    ProtocolError, Sender, StatusCode, Workspace,
 };
 
+use crate::echo::desk::Desk;
 use crate::echo::heartbeat::Heartbeat;
-use crate::measure::tally::{Sheet, Tally};
-use crate::message::messages::{Masking, Messages};
+use crate::measure::tally::Tally;
 use crate::message::outstanding::{Outstanding, Stamps};
 use crate::message::payload::Identified;
-use crate::message::template::Template;
-use crate::pace::plan::Window;
 
 /// Unanswered messages one connection may have: beyond it a due message counts as unsent. Bounds
 /// the memory that a server which never answers can cost (16 bytes each).
 pub const IN_FLIGHT_MAX: usize = 65_536;
-
-/// What the connections of a thread share.
-#[derive(Debug)]
-pub struct Desk {
-    /// Writes messages and recognises replies.
-    pub messages: Messages,
-    /// Sent as text on every connection before any load.
-    pub first_messages: Arc<[Template]>,
-    /// Messages are cut into frames of at most this many payload bytes.
-    pub fragment_size_bytes: Option<usize>,
-    /// Whether latency is also kept from the actual send time (open loop).
-    pub keeps_service: bool,
-    /// When measuring starts and stops, once that is known.
-    pub window: Option<Window>,
-    /// What this thread counted.
-    pub sheet: Sheet,
-    settings: Arc<Settings>,
-    random: fastrand::Rng,
-    /// The masking key of all frames, where they are not to differ.
-    constant_key: Option<MaskingKey>,
-    payload: Vec<u8>,
-}
-
-impl Desk {
-    /// `seed` must differ between threads: it decides the masking keys.
-    pub fn new(messages: Messages, masking: Masking, keeps_service: bool, seed: u64) -> Desk {
-        let mut settings = Settings::client();
-        // Replies are as large as our own messages. Room for twice that lets a wrong reply be
-        // counted as wrong; more than that is refused with 1009.
-        let size = messages.size_hint();
-        settings.message_size_max = settings.message_size_max.max(2 * size);
-        settings.frame_size_max = settings.frame_size_max.max(2 * size as u64);
-        let mut random = fastrand::Rng::with_seed(seed);
-        let constant_key = match masking {
-            Masking::Fresh => None,
-            Masking::Fixed => Some(MaskingKey(random.u32(1..).to_le_bytes())),
-            Masking::Zero => Some(MaskingKey([0; 4])),
-        };
-        Desk {
-            messages,
-            first_messages: Arc::default(),
-            fragment_size_bytes: None,
-            keeps_service,
-            window: None,
-            sheet: Sheet::default(),
-            settings: Arc::new(settings),
-            random,
-            constant_key,
-            payload: Vec::new(),
-        }
-    }
-
-    /// The masking key for one frame, a fresh one (RFC 6455 5.3) unless asked otherwise. The
-    /// generator is seeded and not cryptographic: a load test wants runs that repeat, and its
-    /// payloads are no attacker's.
-    #[inline]
-    pub fn masking_key(&mut self) -> MaskingKey {
-        match self.constant_key {
-            None => MaskingKey(self.random.u32(..).to_le_bytes()),
-            Some(key) => key,
-        }
-    }
-
-    /// Sixteen bytes for `Sec-WebSocket-Key`.
-    pub fn nonce(&mut self) -> [u8; 16] {
-        self.random.u128(..).to_le_bytes()
-    }
-}
 
 /// How a connection stands after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,10 @@
 use fanwire_protocol::StatusCode;
 use fanwire_reactor::{Io, Token};
 
+use crate::connect::ending::{SERVER_CLOSE_MS, await_closing};
 use crate::fanout::layout::Class;
 use crate::fanout::seat::{Role, Seat, kind_of_end};
 use crate::fanout::worker::{FanoutWorker, Phase};
-
-/// How long servers have for the closing handshake at the end; nothing is measured then.
-const CLOSING_NS: u64 = 1_000_000_000;
-/// How long a server that has closed a connection has to end it.
-const SERVER_CLOSE_MS: u64 = 1_000;
 
 impl FanoutWorker {
     /// The run is over: counts where everybody stands, hands the sheet in, and begins to close.
@@ -94,8 +90,7 @@ impl FanoutWorker {
                 io.reset(token);
             }
         }
-        io.set_alarm(0);
-        io.set_alarm(io.read_clock_ns() + CLOSING_NS);
+        await_closing(io);
         self.stop_when_empty(io);
     }
 

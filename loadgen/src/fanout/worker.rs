@@ -10,11 +10,12 @@ use std::sync::Arc;
 use fanwire_protocol::{Connection, Workspace, WorkspaceLimits};
 use fanwire_reactor::{Application, Cause, Io, Token};
 
+use crate::command::Command;
 use crate::config::Config;
+use crate::connect::ending::{explain, give_up};
 use crate::connect::link::{Heard, LinkState, ReadMemory, WriteMemory};
-use crate::connect::opening::Opens;
+use crate::connect::opening::{Adoptions, Opens, Upgraded};
 use crate::echo::heartbeat::{Heartbeat, Rounds};
-use crate::echo::worker::{Command, Upgraded, explain};
 use crate::fanout::books::Books;
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::nats;
@@ -78,7 +79,6 @@ pub struct FanoutWorker {
     pub(super) has_stalled: bool,
     /// Pings, while there is load.
     rounds: Option<Rounds>,
-    adopted: usize,
     /// Subscribers that have connected, those that come back left out.
     joined: u64,
     /// When the last subscriber asked for what it wants.
@@ -89,7 +89,7 @@ pub struct FanoutWorker {
     answers: hear::Answers,
     pub(super) gauges: Arc<Gauges>,
     pub(super) results: Results,
-    awaiting_adoptions: Option<(usize, Box<dyn FnOnce()>)>,
+    adoptions: Adoptions,
 }
 
 impl FanoutWorker {
@@ -134,7 +134,6 @@ impl FanoutWorker {
             stall_until_ns: None,
             has_stalled: false,
             rounds: None,
-            adopted: 0,
             joined: 0,
             introduced_ns: 0,
             scratch: Vec::new(),
@@ -143,20 +142,10 @@ impl FanoutWorker {
             answers: Vec::new(),
             gauges,
             results,
-            awaiting_adoptions: None,
+            adoptions: Adoptions::default(),
             options: Arc::clone(options),
             config,
             thread,
-        }
-    }
-
-    fn check_adoptions(&mut self) {
-        let adopted = self.adopted;
-        if let Some((_, done)) = self
-            .awaiting_adoptions
-            .take_if(|(opened, _)| *opened <= adopted)
-        {
-            done();
         }
     }
 
@@ -379,8 +368,7 @@ impl Opens for FanoutWorker {
     }
 
     fn opening_ended(&mut self, opened: usize, done: Box<dyn FnOnce()>) {
-        self.awaiting_adoptions = Some((opened, done));
-        self.check_adoptions();
+        self.adoptions.expect(opened, done);
     }
 }
 
@@ -440,8 +428,7 @@ impl Application for FanoutWorker {
         if !first_bytes.is_empty() {
             self.handle_received(io, token, &mut first_bytes, true);
         }
-        self.adopted += 1;
-        self.check_adoptions();
+        self.adoptions.count();
     }
 
     fn on_received(&mut self, io: &mut Io, token: Token, bytes: &mut [u8]) {
@@ -453,13 +440,7 @@ impl Application for FanoutWorker {
             Phase::Opening => {}
             Phase::Preparing => self.prepare(io),
             Phase::Running | Phase::Draining => self.keep_running(io),
-            Phase::Closing => {
-                // Servers that do not take part in the closing handshake are not waited for.
-                for token in io.tokens() {
-                    io.reset(token);
-                }
-                io.stop();
-            }
+            Phase::Closing => give_up(io),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{LOOK_MS, Run};
+use crate::command::Command;
 use crate::config::Config;
-use crate::echo::worker::Command;
 use crate::fanout::layout::Layout;
 use crate::fanout::publish::publisher_connections;
 use crate::measure::watch::LivePhase;

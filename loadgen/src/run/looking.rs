@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanwire_reactor::host::monotonic_ns;
 
 use super::{LOOK_MS, Run};
-use crate::echo::worker::Command;
+use crate::command::Command;
 use crate::measure::host::Memory;
 use crate::measure::series::Facts;
 use crate::measure::watch::{Flow, Live, LivePhase};

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use fanwire_loadgen::echo::client::{Client, Desk, IN_FLIGHT_MAX, Standing};
+use fanwire_loadgen::echo::client::{Client, IN_FLIGHT_MAX, Standing};
+use fanwire_loadgen::echo::desk::Desk;
 use fanwire_loadgen::message::messages::{Content, Filter, Masking, Messages, Recipe};
 use fanwire_loadgen::message::outstanding::Stamps;
 use fanwire_loadgen::message::payload::Verify;
