@@ -12,7 +12,7 @@ use crate::agent::order::Order;
 use crate::agent::share::{divide, phase_ns};
 use crate::agent::team::{Event, Team};
 use crate::agent::wire::{FromAgent, FromLead, Progress};
-use crate::commands::{Failure, INTERRUPTED};
+use crate::commands::{Failure, INTERRUPTED, RUN_ERROR};
 use crate::config::{Config, Mode};
 use crate::measure::environment::Environment;
 use crate::measure::merge::merge_as;
@@ -173,92 +173,76 @@ impl Lead<'_> {
             message: format!("{name}: {reason}{others}"),
             code: match self.stopped {
                 Some(_) => INTERRUPTED,
-                None => crate::commands::RUN_ERROR,
+                None => RUN_ERROR,
             },
         }
     }
 
     fn receive(&mut self, index: usize, event: Event) -> Result<(), Failure> {
-        let stopped = self.stopped.is_some();
         let Some(member) = self.members.get_mut(index) else {
             return Ok(());
         };
-        let name = member.name.clone();
-        let stage = member.stage;
         match event {
             Event::Connected(socket) => self.team.keep(index, socket),
             Event::Gone(reason) => {
                 member.is_gone = true;
-                if stage != Stage::Done {
+                if member.stage != Stage::Done {
+                    let name = member.name.clone();
                     return Err(self.failure(&name, &reason));
                 }
             }
-            Event::Said(FromAgent::Refused { reason }) => {
-                return Err(self.failure(&name, &reason));
-            }
-            Event::Said(FromAgent::Failed { message }) => {
-                return Err(self.failure(&name, &message));
-            }
-            Event::Said(FromAgent::Ready {
-                version,
-                processors,
-            }) if stage == Stage::Connecting => {
-                member.stage = Stage::Ready;
-                self.welcome(&name, &version, processors)?;
-            }
-            Event::Said(FromAgent::Opened { open, failed }) if stage == Stage::Opening => {
-                (member.stage, member.opened) = (Stage::Opened, open);
-                if self.config.mode != Mode::Storm {
-                    self.say(&format!(
-                        "{name}: {} connections open, {} failed",
-                        format_count(open),
-                        format_count(failed)
-                    ));
-                }
-            }
-            Event::Said(FromAgent::Begun) => member.begun = Some(Instant::now()),
-            Event::Said(FromAgent::Progress(progress)) => member.progress = progress,
-            Event::Said(FromAgent::Report(text)) if stage > Stage::Ready => {
-                let report = json::parse(text.get().as_bytes());
-                let report = report.map_err(|error| self.failure(&name, &error))?;
-                if !stopped && (report.interrupted || stage < Stage::Running) {
-                    let reason = "its run was ended there before its time";
-                    return Err(self.failure(&name, reason));
-                }
-                self.take(index, report);
-            }
-            Event::Said(FromAgent::Here) => {}
-            Event::Said(_) => {
-                return Err(self.failure(&name, "it said something out of turn"));
+            Event::Said(message, at) => {
+                let name = member.name.clone();
+                let heard = self.hear(index, message, at);
+                return heard.map_err(|reason| self.failure(&name, &reason));
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, index: usize, report: Report) {
-        if let Some(member) = self.members.get_mut(index) {
-            (member.stage, member.report) = (Stage::Done, Some(report));
+    /// The error is why the agent is of no use.
+    fn hear(&mut self, index: usize, message: FromAgent, at: Instant) -> Result<(), String> {
+        let is_stopped = self.stopped.is_some();
+        let Some(member) = self.members.get_mut(index) else {
+            return Ok(());
+        };
+        let (name, stage) = (&member.name, member.stage);
+        match message {
+            FromAgent::Refused { reason } => return Err(reason),
+            FromAgent::Failed { message } => return Err(message),
+            FromAgent::Ready {
+                version,
+                processors,
+            } if stage == Stage::Connecting => {
+                check_version(&version)?;
+                let line = format!("{name}: ready, {processors} CPUs");
+                member.stage = Stage::Ready;
+                self.say(&line);
+            }
+            FromAgent::Opened { open, failed } if stage == Stage::Opening => {
+                let (open_text, failed) = (format_count(open), format_count(failed));
+                let line = format!("{name}: {open_text} connections open, {failed} failed");
+                (member.stage, member.opened) = (Stage::Opened, open);
+                if self.config.mode != Mode::Storm {
+                    self.say(&line);
+                }
+            }
+            FromAgent::Begun => member.begun = Some(at),
+            FromAgent::Progress(progress) => member.progress = progress,
+            FromAgent::Here => {}
+            FromAgent::Report(text) if stage > Stage::Ready => {
+                let report = json::parse(text.get().as_bytes())?;
+                if !is_stopped && (report.interrupted || stage < Stage::Running) {
+                    return Err("its run was ended there before its time".to_owned());
+                }
+                (member.stage, member.report) = (Stage::Done, Some(report));
+                let line = format!("{name}: done");
+                self.say(&line);
+            }
+            FromAgent::Ready { .. } | FromAgent::Opened { .. } | FromAgent::Report(_) => {
+                return Err("it said something out of turn".to_owned());
+            }
         }
-        let left = self
-            .members
-            .iter()
-            .filter(|member| member.stage != Stage::Done);
-        let left = left.count();
-        if let Some(member) = self.members.get(index).filter(|_| left > 0) {
-            self.say(&format!("{}: done, {left} to go", member.name));
-        }
-    }
-
-    /// Different versions may count differently, and their sum would be neither.
-    fn welcome(&self, name: &str, version: &str, processors: usize) -> Result<(), Failure> {
-        let mine = env!("CARGO_PKG_VERSION");
-        if version != mine {
-            let reason = format!(
-                "it is version {version}, and this is {mine}: use the same on all machines"
-            );
-            return Err(self.failure(name, &reason));
-        }
-        self.say(&format!("{name}: ready, {processors} CPUs"));
         Ok(())
     }
 
@@ -319,11 +303,11 @@ impl Lead<'_> {
             .iter()
             .map(|member| format_count(u64::from(member.connections)))
             .collect();
-        let what = match self.config.mode {
-            Mode::Storm => "up to so many connections at once",
-            _ => "connections",
-        };
-        format!("opening {} {what}", shares.join(" + "))
+        let shares = shares.join(" + ");
+        match self.config.mode {
+            Mode::Storm => format!("up to {shares} connections at once"),
+            _ => format!("opening {shares} connections"),
+        }
     }
 
     /// Nobody waits for the end of a load that one agent has no part in. When none has, the reports
@@ -428,6 +412,10 @@ impl Lead<'_> {
         let mut sum = merge_as("agent", &reports).map_err(Failure::run)?;
         sum.environment.command_line = Environment::read(&[], None).command_line;
         sum.config.seed = self.config.seed;
+        // As it was asked for, and not as its parts add up in binary fractions.
+        sum.target_per_second = self.config.rate;
+        sum.config.rate_per_second = self.config.rate;
+        sum.config.connect_rate_per_second = self.config.connect_rate;
         sum.notes.push(made_by(agents, spread));
         let host = |report: &Report| report.environment.host_id.clone();
         if reports.iter().any(|report| host(report) != host(&sum)) {
@@ -437,16 +425,28 @@ impl Lead<'_> {
         Ok(sum)
     }
 
-    /// Between the first and the last agent to begin, as seen from here.
+    /// At most this much lies between the first and the last agent to begin: each did so after it
+    /// was told to and before its answer came.
     fn spread(&self) -> Option<Duration> {
-        let begun = self
-            .members
-            .iter()
-            .map(|member| Some(member.begun? - member.phase));
-        let begun: Option<Vec<Instant>> = begun.collect();
-        let begun = begun?;
-        Some(*begun.iter().max()? - *begun.iter().min()?)
+        let went = self.went?;
+        let each = self.members.iter().map(|member| {
+            let answered = member.begun?.saturating_duration_since(went);
+            Some(answered.saturating_sub(member.phase))
+        });
+        let each: Option<Vec<Duration>> = each.collect();
+        each?.into_iter().max()
     }
+}
+
+/// Different versions may count differently, and their sum would be neither.
+fn check_version(version: &str) -> Result<(), String> {
+    let mine = env!("CARGO_PKG_VERSION");
+    if version == mine {
+        return Ok(());
+    }
+    Err(format!(
+        "it is version {version}, and this is {mine}: use the same on all machines"
+    ))
 }
 
 fn made_by(agents: &Agents, spread: Option<Duration>) -> String {
@@ -456,16 +456,13 @@ fn made_by(agents: &Agents, spread: Option<Duration>) -> String {
         .zip(1..)
         .map(|(address, number)| format!("{number} is {address}"))
         .collect();
-    let began = match spread {
-        Some(spread) if agents.addresses.len() > 1 => format!(
-            ", which began within {} of each other as seen from here, network included",
-            format_ns(spread.as_nanos() as u64)
-        ),
-        _ => String::new(),
+    let count = match names.len() {
+        1 => return format!("made by the agent {}", agents.addresses.concat()),
+        count => count,
     };
-    format!(
-        "made by {} agent(s){began}: agent {}",
-        agents.addresses.len(),
-        names.join(", ")
-    )
+    let began = spread.map_or_else(String::new, |spread| {
+        let spread = format_ns(spread.as_nanos() as u64);
+        format!(" that began within {spread} of each other")
+    });
+    format!("made by {count} agents{began}: agent {}", names.join(", "))
 }

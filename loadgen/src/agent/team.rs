@@ -139,7 +139,10 @@ fn follow(index: usize, address: &str, hello: Hello, sender: &Sender<(usize, Eve
                 return format!("{error}; is that an agent of fanwire-loadgen, of this version?");
             }
         };
-        if sender.send((index, Event::Said(message, Instant::now()))).is_err() {
+        if sender
+            .send((index, Event::Said(message, Instant::now())))
+            .is_err()
+        {
             return "the coordinator has ended".to_owned();
         }
     }

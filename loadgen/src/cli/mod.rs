@@ -94,7 +94,7 @@ pub enum Command {
     Calibrate(commands::calibrate::Arguments),
     /// Prove the measurement against servers with known faults
     Selftest(commands::selftest::Arguments),
-    /// Make a share of the load of another machine (--agents)
+    /// Make shares of loads for other machines, which name it with --agents
     Agent(commands::agent::Arguments),
     /// One share of a load, told on standard input. Started by `agent`
     #[command(hide = true, name = commands::agent::WORK)]

@@ -27,12 +27,12 @@ Examples:
     fanwire-loadgen idle ws://10.0.0.9:9001 -c 100k --agents 127.0.0.1:9971,127.0.0.1:9972
 
 An agent opens connections to whatever server it is told, and nothing else: it reads and writes no
-files for a coordinator and starts no programs. Whoever knows the token can have it make load against
-anybody. The token, and header fields such as Authorization, travel in plain text: use a network of
-your own or ssh -L.
+files for a coordinator and starts no programs. Whoever knows the token can have it make load
+against anybody. The token, and header fields such as Authorization, travel in plain text: use a
+network of your own or ssh -L.
 
-All machines need the same version. An agent works for one coordinator at a time and tells others
-that it is busy. It runs until SIGINT or SIGTERM, and takes the run that it makes with it.";
+All machines need the same version of this program. An agent works for one coordinator at a time and
+tells others that it is busy. It runs until SIGINT or SIGTERM; what it is doing then ends, too.";
 
 /// `agent`.
 #[derive(Args, Debug)]
