@@ -24,10 +24,12 @@ use crate::measure::tally::Sheet;
 use crate::measure::watch::{LivePhase, Watch};
 use crate::pace::plan::Window;
 
+mod barrier;
 mod copies;
 mod looking;
 mod place;
 
+pub use barrier::Barrier;
 pub use copies::all_connections;
 use place::{Notice, Place};
 
@@ -78,6 +80,8 @@ pub struct Hooks {
     pub is_interrupted: Arc<AtomicBool>,
     /// Who looks at the run while it lasts.
     pub watches: Vec<Box<dyn Watch>>,
+    /// Holds the load back when all connections are open.
+    pub barrier: Option<Box<dyn Barrier>>,
 }
 
 /// CPU times at one edge of the window.
@@ -96,6 +100,8 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let notes = preflight(&config)?;
     let memory_before = config.server_pid.and_then(Memory::of_process);
     let config = Arc::new(config);
+    let mut hooks = hooks;
+    let barrier = hooks.barrier.take();
     let mut run = start(&config, hooks)?;
     run.measured.notes = notes;
     run.measured.clock_source = clock_source();
@@ -105,6 +111,7 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let own_memory = own_memory();
     run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
+    run.hold_back(barrier);
     run.measure(memory_before, own_memory);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());

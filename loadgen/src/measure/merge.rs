@@ -25,6 +25,20 @@ mod series;
 /// # Errors
 /// A sentence when there is none, when they did not do the same, or when a histogram is missing.
 pub fn merge(reports: &[Report]) -> Result<Report, String> {
+    let mut sum = merge_as("process", reports)?;
+    sum.notes.push(format!(
+        "merged from the reports of {} processes, which are taken to have begun together",
+        reports.len()
+    ));
+    Ok(sum)
+}
+
+/// As [`merge`]; `noun` names a report where the sum says which of them it speaks of, and how well
+/// they began together is the caller's to say.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_as(noun: &str, reports: &[Report]) -> Result<Report, String> {
     let Some((first, others)) = reports.split_first() else {
         return Err("there is no report to merge".to_owned());
     };
@@ -38,12 +52,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
         }
     }
     let offsets = vec![0.0; reports.len()];
-    let mut sum = add(reports, &offsets, "process")?;
-    sum.notes.push(format!(
-        "merged from the reports of {} processes, which are taken to have begun together",
-        reports.len()
-    ));
-    Ok(sum)
+    add(reports, &offsets, noun)
 }
 
 /// Adds the loads of a scenario, which may differ in everything and may have run one after
