@@ -311,10 +311,30 @@ mod tests {
         }
     }
 
+    fn expect(text: &str, expected: (Metric, Statistic, Comparison, f64)) {
+        let (metric, statistic, comparison, limit) = expected;
+        let (found_metric, found_statistic, found_comparison, found_limit) = parsed(text);
+        assert_eq!(
+            (found_metric, found_comparison),
+            (metric, comparison),
+            "{text}"
+        );
+        match (found_statistic, statistic) {
+            (Statistic::Quantile(found), Statistic::Quantile(expected)) => {
+                assert!((found - expected).abs() < 1e-12, "{text}: {found}");
+            }
+            (found, expected) => assert_eq!(found, expected, "{text}"),
+        }
+        assert!(
+            (found_limit - limit).abs() <= limit * 1e-12,
+            "{text}: {found_limit}"
+        );
+    }
+
     #[test]
-    fn every_form() {
-        use Comparison::{Above, AtLeast, AtMost, Below, Equal};
-        use Statistic::{Count, Max, Mean, Min, Quantile, Value};
+    fn latencies_and_reach() {
+        use Comparison::{AtLeast, AtMost, Below, Equal};
+        use Statistic::{Max, Quantile, Value};
         for (text, metric, statistic, comparison, limit) in [
             ("echo.p99<1ms", Metric::Echo, Quantile(0.99), Below, 1e6),
             (
@@ -360,6 +380,16 @@ mod tests {
                 Below,
                 1e5,
             ),
+        ] {
+            expect(text, (metric, statistic, comparison, limit));
+        }
+    }
+
+    #[test]
+    fn counts_shares_and_rates() {
+        use Comparison::{Above, AtLeast, AtMost, Below, Equal};
+        use Statistic::{Count, Mean, Min, Value};
+        for (text, metric, statistic, comparison, limit) in [
             (
                 "errors.ratio<0.1%",
                 Metric::ErrorsRatio,
@@ -383,7 +413,16 @@ mod tests {
             ("service.min>1us", Metric::Service, Min, Above, 1e3),
             ("echo.count>1_000", Metric::Echo, Count, Above, 1e3),
             ("echo.rate>1k", Metric::Echo, Statistic::Rate, Above, 1e3),
-            // k6's spelling.
+        ] {
+            expect(text, (metric, statistic, comparison, limit));
+        }
+    }
+
+    #[test]
+    fn spellings_of_k6() {
+        use Comparison::Below;
+        use Statistic::{Mean, Quantile};
+        for (text, metric, statistic, comparison, limit) in [
             ("p(99)<5", Metric::Response, Quantile(0.99), Below, 5e6),
             (
                 "echo.p(99.9) < 5",
@@ -396,22 +435,7 @@ mod tests {
             ("avg<200", Metric::Response, Mean, Below, 2e8),
             ("med<200", Metric::Response, Quantile(0.5), Below, 2e8),
         ] {
-            let (found_metric, found_statistic, found_comparison, found_limit) = parsed(text);
-            assert_eq!(
-                (found_metric, found_comparison),
-                (metric, comparison),
-                "{text}"
-            );
-            match (found_statistic, statistic) {
-                (Quantile(found), Quantile(expected)) => {
-                    assert!((found - expected).abs() < 1e-12, "{text}: {found}");
-                }
-                (found, expected) => assert_eq!(found, expected, "{text}"),
-            }
-            assert!(
-                (found_limit - limit).abs() <= limit * 1e-12,
-                "{text}: {found_limit}"
-            );
+            expect(text, (metric, statistic, comparison, limit));
         }
     }
 
