@@ -129,6 +129,10 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
         notes: Vec::new(),
         duration_s: span_s,
         warmup_s: largest(reports.iter().map(|report| Some(report.warmup_s))).unwrap_or(0.0),
+        is_warmup_steady: reports
+            .iter()
+            .filter_map(|report| report.is_warmup_steady)
+            .reduce(|all, one| all && one),
         messages_per_second: rate(reports, span_s, |report| Some(report.messages_per_second))
             .unwrap_or(0.0),
         target_per_second: rate(reports, span_s, |report| report.target_per_second),
