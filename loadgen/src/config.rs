@@ -8,6 +8,7 @@ use fanwire_protocol::MessageKind;
 use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
+use crate::agent::Agents;
 use crate::churn;
 use crate::cli::judge::JudgeSettings;
 use crate::cli::output::OutputSettings;
@@ -143,6 +144,8 @@ pub struct Config {
     pub fanout: Option<Arc<Options>>,
     /// Churn: what only it is told.
     pub churn: Option<churn::options::Options>,
+    /// Other machines that make this load.
+    pub agents: Option<Agents>,
 }
 
 /// How the rate changes and in what rhythm messages follow each other.

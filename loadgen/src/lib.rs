@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod calibrate;
 pub mod churn;
 pub mod cli;

@@ -42,5 +42,7 @@ fn execute(job: Job) -> Result<u8, Failure> {
         Job::Doctor(arguments) => commands::doctor::execute(arguments),
         Job::Calibrate(arguments) => commands::calibrate::execute(arguments),
         Job::Selftest(arguments) => commands::selftest::execute(arguments),
+        Job::Agent(arguments) => commands::agent::execute(arguments),
+        Job::AgentWork => commands::agent::work(),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,13 @@ use crate::measure::tally::Sheet;
 use crate::measure::watch::{LivePhase, Watch};
 use crate::pace::plan::Window;
 
+mod barrier;
 mod copies;
 mod looking;
 mod place;
 mod warming;
 
+pub use barrier::Barrier;
 pub use copies::all_connections;
 use place::{Notice, Place};
 
@@ -47,6 +49,8 @@ const MAILS: usize = 64;
 struct Crew {
     mail: MailSender<Command>,
     join: JoinHandle<()>,
+    /// The thread stays until this is dropped.
+    stays: Option<Sender<()>>,
     gauges: Arc<Gauges>,
 }
 
@@ -80,6 +84,8 @@ pub struct Hooks {
     pub is_interrupted: Arc<AtomicBool>,
     /// Who looks at the run while it lasts.
     pub watches: Vec<Box<dyn Watch>>,
+    /// Holds the load back when all connections are open.
+    pub barrier: Option<Box<dyn Barrier>>,
 }
 
 /// CPU times at one edge of the window.
@@ -98,6 +104,8 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let notes = preflight(&config)?;
     let memory_before = config.server_pid.and_then(Memory::of_process);
     let config = Arc::new(config);
+    let mut hooks = hooks;
+    let barrier = hooks.barrier.take();
     let mut run = start(&config, hooks)?;
     run.measured.notes = notes;
     run.measured.clock_source = clock_source();
@@ -107,6 +115,7 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let own_memory = own_memory();
     run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
+    run.hold_back(barrier);
     run.measure(memory_before, own_memory);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());
@@ -167,6 +176,7 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
             mailbox(1, MAILS).map_err(|error| format!("cannot create a mailbox: {error}"))?;
         let mail = senders.pop().ok_or("a mailbox without a sender")?;
         let gauges = Arc::new(Gauges::default());
+        let (stays, release) = mpsc::channel();
         let place = Place {
             config: Arc::clone(config),
             thread,
@@ -176,9 +186,14 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
         };
         let join = std::thread::Builder::new()
             .name(format!("load-{thread}"))
-            .spawn(move || place.run(receiver))
+            .spawn(move || place.run(receiver, &release))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        crew.push(Crew { mail, join, gauges });
+        crew.push(Crew {
+            mail,
+            join,
+            stays: Some(stays),
+            gauges,
+        });
     }
     Ok(Run {
         own_threads: vec![None; config.threads],
@@ -465,6 +480,7 @@ impl Run {
         if let Some(reason) = self.stop_reason.take() {
             self.measured.notes.push(reason);
         }
+        self.crew.iter_mut().for_each(|crew| crew.stays = None);
         while Instant::now() < deadline && self.crew.iter().any(|crew| !crew.join.is_finished()) {
             std::thread::sleep(Duration::from_millis(1));
         }

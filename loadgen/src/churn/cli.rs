@@ -55,7 +55,7 @@ pub struct ChurnArguments {
     #[arg(long)]
     hold_only: bool,
     /// Churn before measuring starts: a time, or auto: until rate and median response time are steady
-    /// from one second to the next, 10 s at most [default: auto; 1s with --hold-only]
+    /// from one second to the next, 10 s at most [default: auto; 1s with --hold-only or --agents]
     #[arg(short, long, value_name = "TIME", value_parser = Warmup::parse)]
     warmup: Option<Warmup>,
     /// New connections per second while opening the first ones (default: as fast as they open)

@@ -3,6 +3,7 @@
 //! Owns the two identities that every attempt and every connection must satisfy. Draws no
 //! conclusion: that is `rules`'.
 
+use crate::measure::sums::add_fields;
 use crate::measure::tally::Latency;
 
 /// Counters and histograms of one thread, or of all.
@@ -66,58 +67,16 @@ pub struct ChurnSheet {
 impl ChurnSheet {
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &ChurnSheet) {
-        let ChurnSheet {
-            clients,
-            attempts,
-            returns,
-            opened,
-            opened_measured,
-            failed,
-            in_progress,
-            retry_after,
-            closed_by_us,
-            closed_by_server,
-            lost,
-            alive,
-            closings_begun,
-            closings_completed,
-            closings_timed_out,
-            recovered,
-            waiting,
-            gone,
-            skipped,
-            abandoned,
-            lost_with_connection,
-            recover,
-            recover_active,
-            attempt_late,
-            close,
-        } = other;
-        self.clients += clients;
-        self.attempts += attempts;
-        self.returns += returns;
-        self.opened += opened;
-        self.opened_measured += opened_measured;
-        self.failed += failed;
-        self.in_progress += in_progress;
-        self.retry_after += retry_after;
-        self.closed_by_us += closed_by_us;
-        self.closed_by_server += closed_by_server;
-        self.lost += lost;
-        self.alive += alive;
-        self.closings_begun += closings_begun;
-        self.closings_completed += closings_completed;
-        self.closings_timed_out += closings_timed_out;
-        self.recovered += recovered;
-        self.waiting += waiting;
-        self.gone += gone;
-        self.skipped += skipped;
-        self.abandoned += abandoned;
-        self.lost_with_connection += lost_with_connection;
-        self.recover.add(recover);
-        self.recover_active.add(recover_active);
-        self.attempt_late.add(attempt_late);
-        self.close.add(close);
+        add_fields!(self, other, ChurnSheet {
+            clients, attempts, returns, opened, opened_measured, failed, in_progress, retry_after,
+            closed_by_us, closed_by_server, lost, alive,
+            closings_begun, closings_completed, closings_timed_out,
+            recovered, waiting, gone, skipped, abandoned, lost_with_connection,
+        } apart { recover, recover_active, attempt_late, close });
+        self.recover.add(&other.recover);
+        self.recover_active.add(&other.recover_active);
+        self.attempt_late.add(&other.attempt_late);
+        self.close.add(&other.close);
     }
 
     /// The histograms by the names that a report gives them.

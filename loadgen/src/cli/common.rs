@@ -1,5 +1,6 @@
 //! The options that every load command takes.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -7,6 +8,7 @@ use fanwire_protocol::MessageKind;
 use fanwire_protocol::handshake::DeflateOffer;
 use fanwire_reactor::BackendChoice;
 
+use crate::cli::agents::AgentsArguments;
 use crate::cli::connect::ConnectArguments;
 use crate::cli::judge::JudgeArguments;
 use crate::cli::output::OutputArguments;
@@ -92,6 +94,8 @@ pub struct CommonArguments {
     connect: ConnectArguments,
     #[command(flatten)]
     tls: TlsArguments,
+    #[command(flatten)]
+    agents: AgentsArguments,
     #[command(flatten)]
     judge: JudgeArguments,
     #[command(flatten)]
@@ -214,6 +218,14 @@ fn parse_deflate(text: &str) -> Result<DeflateOffer, String> {
     Ok(offer)
 }
 
+/// Stands for a server that this host does not know and does not connect to.
+fn nowhere(port: u16) -> Vec<SocketAddr> {
+    vec![
+        (Ipv4Addr::UNSPECIFIED, port).into(),
+        (Ipv6Addr::UNSPECIFIED, port).into(),
+    ]
+}
+
 /// More threads than this on one host help nobody.
 const THREADS_MAX: u64 = 1_024;
 
@@ -253,8 +265,12 @@ impl CommonArguments {
             .map(parse_sources)
             .transpose()?
             .unwrap_or_default();
-        let addresses = target.resolve()?;
-        let is_reachable = |address: &&std::net::SocketAddr| {
+        // With agents it is enough that they find the server.
+        let addresses = match target.resolve() {
+            Err(_) if self.agents.is_given() => nowhere(target.port),
+            found => found?,
+        };
+        let is_reachable = |address: &&SocketAddr| {
             sources
                 .first()
                 .is_none_or(|source| source.is_ipv4() == address.is_ipv4())
@@ -301,6 +317,7 @@ impl CommonArguments {
             message: MessageSettings::default(),
             fanout: None,
             churn: None,
+            agents: self.agents.into_agents()?,
             target,
         };
         self.connect.apply(config)

@@ -45,6 +45,11 @@ impl<Extra: Args> LoadCommand<Extra> {
                 "the windows here have one length and one rate: leave out -n and --stage".into(),
             );
         }
+        if config.agents.is_some() {
+            return Err(
+                "--agents divides a single load (echo, storm, idle, churn): leave it out".into(),
+            );
+        }
         if config.judge.runs > 1 || config.judge.restart.is_some() {
             return Err(
                 "--runs and --restart repeat a single load; here use --repeat or --confirm".into(),

@@ -1,5 +1,6 @@
 //! The command line: what a person types, and what is said when it makes no sense.
 
+pub mod agents;
 pub mod common;
 pub mod connect;
 pub mod judge;
@@ -32,6 +33,7 @@ Examples:
   fanwire-loadgen find echo ws://127.0.0.1:9001 -c 1000 --threshold 'echo.p99<1ms'
   fanwire-loadgen compare base/*.json -- new/*.json --fail-on-regression 5%
   fanwire-loadgen report run.json --html run.html
+  fanwire-loadgen echo ws://10.0.0.9:9001 -c 20k -R 400k --agents 10.0.0.5:9977,10.0.0.6:9977
 
 Counts take k, m, g (10k); sizes B, k, KiB, MiB (16KiB); times ns, us, ms, s, m, h (500us; a bare
 number is seconds).
@@ -93,6 +95,11 @@ pub enum Command {
     Calibrate(commands::calibrate::Arguments),
     /// Prove the measurement against servers with known faults
     Selftest(commands::selftest::Arguments),
+    /// Make shares of loads for other machines, which name it with --agents
+    Agent(commands::agent::Arguments),
+    /// One share of a load, told on standard input. Started by `agent`
+    #[command(hide = true, name = commands::agent::WORK)]
+    AgentWork,
     /// Client half of an Autobahn fuzzing server: echo every case, then ask for the reports.
     ///
     /// Runs `/getCaseCount`, `/runCase?case=N&agent=NAME` for every case, and
@@ -137,7 +144,7 @@ pub struct StormArguments {
     #[command(flatten)]
     rhythm: RhythmArguments,
     /// Load before measuring starts: a time, or auto: until rate and median response time are
-    /// steady from one second to the next, 10 s at most [default: auto; 0 with --stage]
+    /// steady from one second to the next, 10 s at most [default: auto; 0 with --stage, 1s with --agents]
     #[arg(short, long, value_name = "TIME", value_parser = Warmup::parse)]
     warmup: Option<Warmup>,
 }
@@ -183,6 +190,10 @@ pub enum Job {
     Calibrate(commands::calibrate::Arguments),
     /// `selftest`.
     Selftest(commands::selftest::Arguments),
+    /// `agent`.
+    Agent(commands::agent::Arguments),
+    /// The process that `agent` starts.
+    AgentWork,
 }
 
 impl EchoArguments {
@@ -245,6 +256,8 @@ impl Cli {
             Command::Doctor(arguments) => return Ok(Job::Doctor(arguments)),
             Command::Calibrate(arguments) => return Ok(Job::Calibrate(arguments)),
             Command::Selftest(arguments) => return Ok(Job::Selftest(arguments)),
+            Command::Agent(arguments) => return Ok(Job::Agent(arguments)),
+            Command::AgentWork => return Ok(Job::AgentWork),
         };
         Ok(Job::Run(Box::new(config)))
     }

@@ -145,7 +145,7 @@ pub struct PaceArguments {
     #[arg(short = 'n', long, value_name = "N", value_parser = parse_count)]
     messages: Option<u64>,
     /// Load before measuring starts: a time, or auto: until rate and median response time are
-    /// steady from one second to the next, 10 s at most [default: auto; 0 with --stage or -n]
+    /// steady from one second to the next, 10 s at most [default: auto; 0 with --stage or -n, 1s with --agents]
     #[arg(short, long, value_name = "TIME", value_parser = Warmup::parse)]
     warmup: Option<Warmup>,
     /// New connections per second while opening them [default: as fast as they open]

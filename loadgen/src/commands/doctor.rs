@@ -136,6 +136,7 @@ fn try_server(url: &str, options: &[String]) -> Vec<Finding> {
     let hooks = Hooks {
         is_interrupted: Arc::new(AtomicBool::new(false)),
         watches: Vec::new(),
+        barrier: None,
     };
     match run::run(config, hooks) {
         Ok(report) => findings.extend(connection::read(&report)),

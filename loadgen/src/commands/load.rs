@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::agent::lead;
 use crate::commands::server::OwnServer;
 use crate::commands::{Failure, repeat, signals};
 use crate::config::Config;
@@ -31,6 +32,14 @@ pub fn execute(config: Config) -> Result<u8, Failure> {
 /// What kept the run from starting.
 pub fn measure(mut config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
     let settings = config.judge.clone();
+    if let Some(agents) = config.agents.take() {
+        // What --restart said of a server of this host, agents cannot watch.
+        config.server_pid = None;
+        judge::check(&config).map_err(Failure::usage)?;
+        let mut report = lead::measure(&config, &agents, &is_interrupted)?;
+        judge::apply(&mut report, &settings, None);
+        return Ok(report);
+    }
     let server = match &settings.server_command {
         Some(command) => Some(OwnServer::start(command, config.address)?),
         None => None,
@@ -48,6 +57,7 @@ pub fn measure(mut config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Re
     let hooks = Hooks {
         is_interrupted,
         watches,
+        barrier: None,
     };
     let mut report = run::run(config, hooks).map_err(Failure::run)?;
     judge::apply(&mut report, &settings, fired.get());

@@ -3,6 +3,7 @@
 //! Every command is `execute(arguments) -> Result<exit code, Failure>`; printing and exiting with
 //! the code is `main`'s. Codes are stable; `--help` lists them.
 
+pub mod agent;
 pub mod calibrate;
 pub mod churn;
 pub mod compare;

@@ -7,6 +7,7 @@ use crate::fanout::cursor::{Announced, Cursor, Fault, Placed};
 use crate::fanout::feed::Account;
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::stamp::{Codec, Read, Stamp};
+use crate::measure::sums::add_fields;
 
 /// Holes that are remembered, so that a late copy is told from a repeated one. When there are
 /// more the oldest is forgotten, and a copy that is that late counts as a duplicate.
@@ -42,37 +43,11 @@ pub struct Counts {
 impl Counts {
     /// Adds the counts of others.
     pub fn add(&mut self, other: &Counts) {
-        let Counts {
-            delivered,
-            delivered_measured,
-            duplicates,
-            reordered,
-            foreign,
-            torn,
-            strangers,
-            repeated,
-            faults,
-            announced:
-                Announced {
-                    gap,
-                    conflated,
-                    unrecovered,
-                },
-            payload_bytes,
-        } = other;
-        self.delivered += delivered;
-        self.delivered_measured += delivered_measured;
-        self.duplicates += duplicates;
-        self.reordered += reordered;
-        self.foreign += foreign;
-        self.torn += torn;
-        self.strangers += strangers;
-        self.repeated += repeated;
-        self.faults += faults;
-        self.announced.gap = self.announced.gap.saturating_add(*gap);
-        self.announced.conflated = self.announced.conflated.saturating_add(*conflated);
-        self.announced.unrecovered = self.announced.unrecovered.saturating_add(*unrecovered);
-        self.payload_bytes += payload_bytes;
+        add_fields!(self, other, Counts {
+            delivered, delivered_measured, duplicates, reordered, foreign, torn, strangers,
+            repeated, faults, payload_bytes,
+        } apart { announced });
+        self.announced.add(&other.announced);
     }
 }
 

@@ -45,6 +45,15 @@ pub struct Announced {
     pub unrecovered: u64,
 }
 
+impl Announced {
+    /// Adds the announcements of others. A server may announce any number: sums must not overflow.
+    pub fn add(&mut self, other: &Announced) {
+        self.gap = self.gap.saturating_add(other.gap);
+        self.conflated = self.conflated.saturating_add(other.conflated);
+        self.unrecovered = self.unrecovered.saturating_add(other.unrecovered);
+    }
+}
+
 /// What a message is by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {

@@ -7,6 +7,7 @@
 
 use crate::fanout::field::scatter;
 use crate::fanout::track::{ByHash, SequenceCounts, Tracks};
+use crate::measure::sums::add_fields;
 use crate::measure::tally::Latency;
 
 /// Messages that one thread follows over its subscribers; 40 bytes each. When there are more, every
@@ -137,14 +138,11 @@ pub struct FeedSheet {
 impl FeedSheet {
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &FeedSheet) {
-        self.received += other.received;
-        self.stamped += other.stamped;
-        self.unstamped += other.unstamped;
-        self.negative += other.negative;
-        self.smallest_ns = match (self.smallest_ns, other.smallest_ns) {
-            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
-            (mine, theirs) => mine.or(theirs),
-        };
+        add_fields!(self, other, FeedSheet {
+            received, stamped, unstamped, negative,
+        } apart { smallest_ns, interval, sequences, lagging_sequences, board, shares });
+        let both = [self.smallest_ns, other.smallest_ns];
+        self.smallest_ns = both.into_iter().flatten().min();
         self.interval.add(&other.interval);
         self.sequences.add(&other.sequences);
         self.lagging_sequences.add(&other.lagging_sequences);

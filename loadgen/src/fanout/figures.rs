@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::fanout::books::Counts;
 use crate::fanout::foreign_figures::{
-    FeedFigures, ForeignFigures, PositionFigures, feed, feed_messages, foreign, position,
+    FeedFigures, ForeignFigures, PositionFigures, feed, foreign, position,
 };
-use crate::fanout::layout::{CLASSES, Class, Layout, Pace};
+use crate::fanout::layout::{CLASSES, Class};
+use crate::fanout::message_figures::{MessageFigures, feed_messages, scheduled_messages};
 use crate::fanout::options::{Kind, Options};
-use crate::fanout::sheet::{ClassSheet, FanoutSheet};
+use crate::fanout::sheet::{ClassSheet, Comings, FanoutSheet};
 use crate::fanout::track::SequenceCounts;
 use crate::measure::figures::{Percentiles, Word};
 use crate::measure::model::Measured;
-use crate::measure::tally::{Latency, Sheet};
+use crate::measure::sums::add_fields;
+use crate::measure::tally::Sheet;
 
 /// Where every copy went:
 /// `eligible = delivered + declared gap + conflated + unrecovered + cut off + in flight + missing`.
@@ -126,23 +128,28 @@ impl Ledger {
         }
     }
 
+    /// The sum of ledgers, which adds up when each of them does.
+    pub fn sum<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Ledger {
+        let mut sum = Ledger {
+            adds_up: true,
+            ..Ledger::default()
+        };
+        for ledger in ledgers {
+            sum.add(ledger);
+        }
+        sum
+    }
+
     /// Adds the ledger of others.
     pub fn add(&mut self, other: &Ledger) {
-        self.eligible += other.eligible;
-        self.delivered += other.delivered;
+        add_fields!(self, other, Ledger {
+            eligible, delivered, cut_off_at_close, in_flight,
+            duplicates, reordered, foreign, torn, strangers, repeated, faults,
+        } apart { declared_gap, conflated, unrecovered, missing, adds_up });
         self.declared_gap = self.declared_gap.saturating_add(other.declared_gap);
         self.conflated = self.conflated.saturating_add(other.conflated);
         self.unrecovered = self.unrecovered.saturating_add(other.unrecovered);
-        self.cut_off_at_close += other.cut_off_at_close;
-        self.in_flight += other.in_flight;
         self.missing = self.missing.saturating_add(other.missing);
-        self.duplicates += other.duplicates;
-        self.reordered += other.reordered;
-        self.foreign += other.foreign;
-        self.torn += other.torn;
-        self.strangers += other.strangers;
-        self.repeated += other.repeated;
-        self.faults += other.faults;
         // One that lacks a copy and one that has one too many do not make a right sum.
         self.adds_up &= other.adds_up;
     }
@@ -161,50 +168,6 @@ pub struct ClassFigures {
     pub delivery_ns: Percentiles,
     /// Their copies.
     pub ledger: Ledger,
-}
-
-/// Of each followed message, over the healthy subscribers of its topic.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct MessageFigures {
-    /// Messages followed.
-    pub followed: u64,
-    /// One message in so many was followed.
-    pub every: u64,
-    /// Due to first copy.
-    pub first_ns: Percentiles,
-    /// Due to last copy: what the last subscriber waits.
-    pub last_ns: Percentiles,
-    /// First copy to last.
-    pub spread_ns: Percentiles,
-    /// Copies by subscribers, mean over the messages; 1 is everybody.
-    pub reach_mean: Option<f64>,
-    /// The least of them.
-    pub reach_min: Option<f64>,
-    /// Whole histograms of first, last and spread; a report keeps them under `histograms`.
-    #[serde(skip)]
-    pub latencies: [Latency; 3],
-}
-
-impl MessageFigures {
-    /// The histograms with the names that a report gives them.
-    pub fn histograms(&self) -> [(&'static str, &Latency); 3] {
-        let [first, last, spread] = &self.latencies;
-        [
-            ("fanout_first", first),
-            ("fanout_last", last),
-            ("fanout_spread", spread),
-        ]
-    }
-}
-
-/// Leaving and coming back.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "as in sheet::Comings")]
-pub struct ChurnFigures {
-    pub left: u64,
-    pub returned: u64,
-    pub recovered: u64,
-    pub not_recovered: u64,
 }
 
 /// What was asked for, beyond the settings of every command.
@@ -264,7 +227,7 @@ pub struct Fanout {
     /// By class; those without subscribers left out.
     pub classes: Vec<ClassFigures>,
     /// With `--churn`.
-    pub churn: Option<ChurnFigures>,
+    pub churn: Option<Comings>,
     /// Of servers that know nothing of us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<ForeignFigures>,
@@ -295,32 +258,7 @@ impl Fanout {
 pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
     let options = config.fanout.as_ref()?;
     let sheet = measured.sheet.fanout.as_ref()?;
-    let has_numbers = options.dialect.has_sequences();
-    let mut ledger = Ledger {
-        adds_up: true,
-        ..Ledger::default()
-    };
-    let mut classes = Vec::new();
-    for (class, part) in CLASSES.iter().zip(&sheet.classes) {
-        if part.subscribers == 0 {
-            continue;
-        }
-        let own = match options.feed {
-            Some(_) => Ledger::of_feed(*class, part, sheet),
-            None => Ledger::of(part, sheet, has_numbers),
-        };
-        ledger.add(&own);
-        classes.push(ClassFigures {
-            class: class.as_str().into(),
-            subscribers: part.subscribers,
-            ended: part.ended,
-            delivery_ns: match class {
-                Class::Healthy => Percentiles::of(&measured.sheet.response()),
-                _ => Percentiles::of(&part.response),
-            },
-            ledger: own,
-        });
-    }
+    let (classes, ledger) = classes(options, measured, sheet);
     let seconds = measured.measured_ns as f64 / 1e9;
     let per_second = |count: u64| {
         if seconds > 0.0 {
@@ -339,7 +277,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
     };
     let (message, is_ambiguous) = match options.feed {
         Some(_) => feed_messages(options, measured.window, sheet),
-        None => (message_figures(config, options, measured, sheet), false),
+        None => (scheduled_messages(config, options, measured, sheet), false),
     };
     Some(Fanout {
         published: sheet.sent,
@@ -367,12 +305,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
         message,
         ledger,
         classes,
-        churn: options.churn.map(|_| ChurnFigures {
-            left: sheet.comings.left,
-            returned: sheet.comings.returned,
-            recovered: sheet.comings.recovered,
-            not_recovered: sheet.comings.not_recovered,
-        }),
+        churn: options.churn.map(|_| sheet.comings),
         foreign: foreign(options, sheet),
         feed: options
             .feed
@@ -383,6 +316,37 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
     })
 }
 
+/// The classes that have subscribers, and the ledger of them all.
+fn classes(
+    options: &Options,
+    measured: &Measured,
+    sheet: &FanoutSheet,
+) -> (Vec<ClassFigures>, Ledger) {
+    let has_numbers = options.dialect.has_sequences();
+    let mut classes = Vec::new();
+    for (class, part) in CLASSES.iter().zip(&sheet.classes) {
+        if part.subscribers == 0 {
+            continue;
+        }
+        let own = match options.feed {
+            Some(_) => Ledger::of_feed(*class, part, sheet),
+            None => Ledger::of(part, sheet, has_numbers),
+        };
+        classes.push(ClassFigures {
+            class: class.as_str().into(),
+            subscribers: part.subscribers,
+            ended: part.ended,
+            delivery_ns: match class {
+                Class::Healthy => Percentiles::of(&measured.sheet.response()),
+                _ => Percentiles::of(&part.response),
+            },
+            ledger: own,
+        });
+    }
+    let ledger = Ledger::sum(classes.iter().map(|class| &class.ledger));
+    (classes, ledger)
+}
+
 /// Copies that arrived in the measured window.
 pub fn deliveries(sheet: &Sheet) -> u64 {
     let fanout = sheet.fanout.as_ref();
@@ -390,51 +354,6 @@ pub fn deliveries(sheet: &Sheet) -> u64 {
         let of = |part: &ClassSheet| part.counts.delivered_measured;
         fanout.classes.iter().map(of).sum()
     })
-}
-
-fn message_figures(
-    config: &Config,
-    options: &Options,
-    measured: &Measured,
-    sheet: &FanoutSheet,
-) -> MessageFigures {
-    let (Some(window), Some(curve)) = (measured.window, config.curve()) else {
-        return MessageFigures::default();
-    };
-    let pace = Pace::of(window.start_ns, curve, options.burst);
-    let layout = Layout::new(options, config.connections, config.seed);
-    let audience = layout.audience(Some(Class::Healthy));
-    let (mut first, mut last, mut spread) =
-        (Latency::default(), Latency::default(), Latency::default());
-    let (mut followed, mut sum, mut least) = (0u64, 0.0, f64::INFINITY);
-    for (number, record) in sheet.board.records() {
-        let due_ns = pace.due_ns(number);
-        let topic = layout.topic_of(layout.stream_of(number));
-        let expected = audience.get(topic as usize).copied().unwrap_or(0);
-        // A run that was interrupted has not published them all.
-        if expected == 0 || due_ns >= window.until_ns {
-            continue;
-        }
-        followed += 1;
-        let reach = f64::from(record.copies) / f64::from(expected);
-        sum += reach;
-        least = least.min(reach);
-        if record.copies > 0 {
-            first.record(record.first_ns.saturating_sub(due_ns));
-            last.record(record.last_ns.saturating_sub(due_ns));
-            spread.record(record.last_ns - record.first_ns);
-        }
-    }
-    MessageFigures {
-        followed,
-        every: sheet.board.stride(),
-        first_ns: Percentiles::of(&first),
-        last_ns: Percentiles::of(&last),
-        spread_ns: Percentiles::of(&spread),
-        reach_mean: (followed > 0).then(|| sum / followed as f64),
-        reach_min: (followed > 0).then_some(least),
-        latencies: [first, last, spread],
-    }
 }
 
 fn settings(options: &Options) -> FanoutSettings {

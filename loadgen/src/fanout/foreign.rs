@@ -72,7 +72,7 @@ pub fn subscriber(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u6
         from = found.end;
         // A server may tell newcomers what was said before they came.
         if found.read == Read::Stranger && desk.window.is_none() {
-            desk.fan.foreign.before_load += 1;
+            desk.fan.foreign.counts.before_load += 1;
             continue;
         }
         let counts = &mut desk.fan.classes[books.class as usize].counts;
@@ -80,7 +80,7 @@ pub fn subscriber(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u6
         settle(desk, books, taken, now_ns);
     }
     if from == 0 && !confirms(desk, books, message) {
-        desk.fan.foreign.unmarked += 1;
+        desk.fan.foreign.counts.unmarked += 1;
         keep_first(&mut desk.fan.foreign.example, Some(message));
     }
 }
@@ -99,7 +99,7 @@ fn confirms(desk: &mut Desk, books: &mut Books, message: &[u8]) -> bool {
             break;
         }
     }
-    desk.fan.foreign.confirmations += u64::from(is_confirmation);
+    desk.fan.foreign.counts.confirmations += u64::from(is_confirmation);
     is_confirmation
 }
 
@@ -126,9 +126,9 @@ pub fn publisher(desk: &mut Desk, place: u32, message: &[u8], now_ns: u64) {
     // A server may send to whoever is connected: that costs it deliveries, and is not wrong.
     let foreign = &mut desk.fan.foreign;
     if found.is_some() {
-        foreign.publisher_copies += 1;
+        foreign.counts.publisher_copies += 1;
     } else {
-        foreign.publisher_messages += 1;
+        foreign.counts.publisher_messages += 1;
         keep_first(&mut foreign.publisher_example, Some(message));
     }
 }
@@ -172,7 +172,7 @@ pub fn fed(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u64) {
     }
     if desk.window.is_none() {
         // Greetings, snapshots, and the feed at some subscribers while others are still connecting.
-        desk.fan.foreign.before_load += 1;
+        desk.fan.foreign.counts.before_load += 1;
         keep_first(&mut desk.fan.foreign.example, Some(message));
         return;
     }

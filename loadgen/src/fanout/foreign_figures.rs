@@ -6,31 +6,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fanout::feed::jain;
-use crate::fanout::figures::MessageFigures;
 use crate::fanout::layout::{CLASSES, Class};
 use crate::fanout::options::{Dialect, Feed, Options};
-use crate::fanout::sheet::FanoutSheet;
+use crate::fanout::sheet::{FanoutSheet, ForeignCounts};
 use crate::fanout::stamp::Codec;
 use crate::fanout::track::SequenceCounts;
 use crate::measure::figures::{Percentiles, Word};
-use crate::measure::tally::Latency;
-use crate::pace::plan::Window;
+use crate::measure::sums::add_optional;
 
 /// What a server said beside the messages that were to be measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ForeignFigures {
-    /// Messages to subscribers without a payload of ours.
-    pub unmarked: u64,
-    /// Messages to subscribers that confirmed a subscription.
-    pub confirmations: u64,
-    /// Messages to subscribers before the load that are not counted: those of earlier runs, and
-    /// everything that a feed sends until then.
-    pub before_load: u64,
-    /// Copies that publishers got: the server sends to whoever is connected.
-    pub publisher_copies: u64,
-    /// Other messages that publishers got.
-    pub publisher_messages: u64,
+    /// How many messages of each sort.
+    #[serde(flatten)]
+    pub counts: ForeignCounts,
     /// The beginning of the first message to a subscriber that could not be interpreted.
     pub example: Option<String>,
     /// The same of a publisher.
@@ -49,24 +39,9 @@ pub struct ForeignFigures {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SequenceFigures {
-    /// Numbers from the first that was seen to the last, over keys and subscribers.
-    pub expected: u64,
-    /// Different numbers that were seen.
-    pub seen: u64,
-    /// Numbers in between that were not.
-    pub missing: u64,
-    /// Uninterrupted stretches of them.
-    pub gaps: u64,
-    /// Messages whose number had been seen.
-    pub duplicates: u64,
-    /// Messages behind one with a higher number. Part of `seen`.
-    pub reordered: u64,
-    /// Times that the numbers of a key began anew.
-    pub restarts: u64,
-    /// Messages of keys that were too many to follow.
-    pub untracked: u64,
-    /// Messages without a number.
-    pub unnumbered: u64,
+    /// What they turned out to be.
+    #[serde(flatten)]
+    pub counts: SequenceCounts,
     /// `expected = seen + missing`, and every message is new, repeated, untracked or unnumbered.
     pub adds_up: bool,
 }
@@ -132,11 +107,7 @@ pub struct PositionFigures {
 impl ForeignFigures {
     /// Adds the figures of another run.
     pub fn add(&mut self, other: &ForeignFigures) {
-        self.unmarked += other.unmarked;
-        self.confirmations += other.confirmations;
-        self.before_load += other.before_load;
-        self.publisher_copies += other.publisher_copies;
-        self.publisher_messages += other.publisher_messages;
+        self.counts.add(&other.counts);
         self.example = self.example.take().or_else(|| other.example.clone());
         let theirs = || other.publisher_example.clone();
         self.publisher_example = self.publisher_example.take().or_else(theirs);
@@ -147,15 +118,7 @@ impl ForeignFigures {
 impl SequenceFigures {
     /// Adds the figures of another run.
     pub fn add(&mut self, other: &SequenceFigures) {
-        self.expected = self.expected.saturating_add(other.expected);
-        self.seen += other.seen;
-        self.missing = self.missing.saturating_add(other.missing);
-        self.gaps += other.gaps;
-        self.duplicates += other.duplicates;
-        self.reordered += other.reordered;
-        self.restarts += other.restarts;
-        self.untracked += other.untracked;
-        self.unnumbered += other.unnumbered;
+        self.counts.add(&other.counts);
         self.adds_up &= other.adds_up;
     }
 }
@@ -168,10 +131,8 @@ impl FeedFigures {
         self.stamped += other.stamped;
         self.unstamped += other.unstamped;
         self.negative += other.negative;
-        self.smallest_ns = match (self.smallest_ns, other.smallest_ns) {
-            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
-            (mine, theirs) => mine.or(theirs),
-        };
+        let both = [self.smallest_ns, other.smallest_ns];
+        self.smallest_ns = both.into_iter().flatten().min();
         let (mine, theirs) = (&mut self.fairness, &other.fairness);
         mine.jain = None;
         mine.least = mine.least.min(theirs.least);
@@ -183,11 +144,7 @@ impl FeedFigures {
             (&mut self.lagging_sequence, &other.lagging_sequence),
         ];
         for (mine, theirs) in pairs {
-            match (mine.as_mut(), theirs) {
-                (Some(mine), Some(theirs)) => mine.add(theirs),
-                (None, Some(theirs)) => *mine = Some(*theirs),
-                (_, None) => {}
-            }
+            add_optional(mine, theirs.as_ref(), SequenceFigures::add);
         }
         self.is_ambiguous |= other.is_ambiguous;
     }
@@ -234,11 +191,7 @@ pub fn foreign(options: &Options, sheet: &FanoutSheet) -> Option<ForeignFigures>
         (None, false) => "stamp",
     };
     Some(ForeignFigures {
-        unmarked: seen.unmarked,
-        confirmations: seen.confirmations,
-        before_load: seen.before_load,
-        publisher_copies: seen.publisher_copies,
-        publisher_messages: seen.publisher_messages,
+        counts: seen.counts,
         example: seen.example.as_deref().map(shown),
         publisher_example: seen.publisher_example.as_deref().map(shown),
         verified: verified.into(),
@@ -252,18 +205,10 @@ pub fn foreign(options: &Options, sheet: &FanoutSheet) -> Option<ForeignFigures>
     })
 }
 
-fn sequence(counts: &SequenceCounts) -> SequenceFigures {
+fn sequence(counts: SequenceCounts) -> SequenceFigures {
     SequenceFigures {
-        expected: counts.expected,
-        seen: counts.seen,
-        missing: counts.missing,
-        gaps: counts.gaps,
-        duplicates: counts.duplicates,
-        reordered: counts.reordered,
-        restarts: counts.restarts,
-        untracked: counts.untracked,
-        unnumbered: counts.unnumbered,
-        adds_up: counts.expected == counts.seen.saturating_add(counts.missing),
+        counts,
+        adds_up: counts.adds_up(),
     }
 }
 
@@ -291,55 +236,10 @@ pub fn feed(feed: &Feed, sheet: &FanoutSheet, is_ambiguous: bool) -> FeedFigures
             silent: seen.shares.iter().filter(|share| **share == 0).count() as u64,
             subscribers: seen.shares.len() as u64,
         },
-        sequence: has_sequence.then(|| sequence(&seen.sequences)),
-        lagging_sequence: (has_sequence && has_lagging).then(|| sequence(&seen.lagging_sequences)),
+        sequence: has_sequence.then(|| sequence(seen.sequences)),
+        lagging_sequence: (has_sequence && has_lagging).then(|| sequence(seen.lagging_sequences)),
         is_ambiguous,
     }
-}
-
-/// First, last, spread and reach of the messages of a feed that can be told apart; and whether
-/// different ones shared what tells them apart.
-pub fn feed_messages(
-    options: &Options,
-    window: Option<Window>,
-    sheet: &FanoutSheet,
-) -> (MessageFigures, bool) {
-    let Some(window) = window else {
-        return (MessageFigures::default(), false);
-    };
-    let subscribers = sheet.classes[Class::Healthy as usize].subscribers;
-    // With topics that differ from subscriber to subscriber nobody knows who is entitled to what.
-    let has_one_audience = options.topics == options.topics_per_subscriber;
-    let (mut first, mut last, mut spread) =
-        (Latency::default(), Latency::default(), Latency::default());
-    let (mut followed, mut sum, mut least, mut is_ambiguous) = (0_u64, 0.0, f64::INFINITY, false);
-    for record in sheet.feed.board.records() {
-        if !window.measures(record.first_ns) {
-            continue;
-        }
-        followed += 1;
-        is_ambiguous |= u64::from(record.copies) > subscribers;
-        let reach = f64::from(record.copies) / subscribers.max(1) as f64;
-        sum += reach;
-        least = least.min(reach);
-        spread.record(record.last_ns.saturating_sub(record.first_ns));
-        if let Some(stamped_ns) = record.stamped_ns {
-            first.record(record.first_ns.saturating_sub(stamped_ns));
-            last.record(record.last_ns.saturating_sub(stamped_ns));
-        }
-    }
-    let has_reach = followed > 0 && has_one_audience && !is_ambiguous;
-    let figures = MessageFigures {
-        followed,
-        every: sheet.feed.board.stride(),
-        first_ns: Percentiles::of(&first),
-        last_ns: Percentiles::of(&last),
-        spread_ns: Percentiles::of(&spread),
-        reach_mean: has_reach.then(|| sum / followed as f64),
-        reach_min: has_reach.then_some(least),
-        latencies: [first, last, spread],
-    };
-    (figures, is_ambiguous)
 }
 
 /// Latency by the order of connecting; `None` with too few subscribers, or nothing timed.
@@ -386,11 +286,13 @@ mod tests {
             stamped: 5,
             smallest_ns: Some(7),
             sequence: Some(SequenceFigures {
-                expected: 5,
-                seen: 4,
-                missing: 1,
+                counts: SequenceCounts {
+                    expected: 5,
+                    seen: 4,
+                    missing: 1,
+                    ..SequenceCounts::default()
+                },
                 adds_up: true,
-                ..SequenceFigures::default()
             }),
             fairness: FairnessFigures {
                 jain: Some(1.0),
@@ -415,7 +317,11 @@ mod tests {
         sum.add(&one);
         let sequence = sum.sequence.expect("of both");
         assert_eq!(
-            (sequence.expected, sequence.seen, sequence.adds_up),
+            (
+                sequence.counts.expected,
+                sequence.counts.seen,
+                sequence.adds_up
+            ),
             (10, 8, true)
         );
         assert_eq!(sum.fairness.jain, None);

@@ -16,7 +16,7 @@ fn began(foreign: &ForeignFigures, mark: &str) -> String {
 /// Rules of every server that knows nothing of us.
 pub fn foreign(foreign: &ForeignFigures, unconfirmed: u64, reasons: &mut Reasons) {
     if unconfirmed > 0 {
-        let what = if foreign.unmarked > 0 || foreign.example.is_some() {
+        let what = if foreign.counts.unmarked > 0 || foreign.example.is_some() {
             format!(
                 "no message was what --subscribed-when says{}",
                 began(foreign, ".")
@@ -32,12 +32,12 @@ pub fn foreign(foreign: &ForeignFigures, unconfirmed: u64, reasons: &mut Reasons
             ),
         ));
     }
-    if foreign.is_strict && foreign.unmarked > 0 {
+    if foreign.is_strict && foreign.counts.unmarked > 0 {
         reasons.push((
             Verdict::Invalid,
             format!(
                 "--strict: {} messages to subscribers were neither copies nor confirmations{}",
-                format_count(foreign.unmarked),
+                format_count(foreign.counts.unmarked),
                 began(foreign, ".")
             ),
         ));
@@ -52,7 +52,7 @@ pub fn why_nothing(foreign: &ForeignFigures, is_feed: bool) -> String {
         } else {
             "does this server wait for a subscription (--subscribe)?"
         };
-        let heard = match (foreign.confirmations, foreign.before_load) {
+        let heard = match (foreign.counts.confirmations, foreign.counts.before_load) {
             (0, 0) => "no message came at all".to_owned(),
             (count, 0) => format!("only {} confirmations came", format_count(count)),
             (_, count) => format!(
@@ -62,11 +62,11 @@ pub fn why_nothing(foreign: &ForeignFigures, is_feed: bool) -> String {
         };
         return format!(": {heard}; {cure}{}", began(foreign, ""));
     }
-    if foreign.unmarked > 0 {
+    if foreign.counts.unmarked > 0 {
         return format!(
             ": {} messages came, but none held what our publishers had sent. Does --publish say it \
              the way that this server relays, and to what --subscribe asks for?{}",
-            format_count(foreign.unmarked),
+            format_count(foreign.counts.unmarked),
             began(foreign, "")
         );
     }
@@ -139,12 +139,13 @@ pub fn feed(feed: &FeedFigures, foreign: Option<&ForeignFigures>, reasons: &mut 
 }
 
 fn numbers(sequence: &SequenceFigures, example: &str, reasons: &mut Reasons) {
-    if sequence.seen == 0 && sequence.unnumbered > 0 {
+    let counts = &sequence.counts;
+    if counts.seen == 0 && counts.unnumbered > 0 {
         reasons.push((
             Verdict::Invalid,
             format!(
                 "none of {} messages had a number at --sequence{example}",
-                format_count(sequence.unnumbered)
+                format_count(counts.unnumbered)
             ),
         ));
     }
@@ -156,24 +157,24 @@ fn numbers(sequence: &SequenceFigures, example: &str, reasons: &mut Reasons) {
                 .into(),
         ));
     }
-    if sequence.missing > 0 {
+    if counts.missing > 0 {
         reasons.push((
             Verdict::Suspect,
             format!(
                 "{} of {} numbers are missing, in {} gaps: the server left messages out, or its \
                  numbers count more than what was subscribed to (--sequence-key?)",
-                format_count(sequence.missing),
-                format_count(sequence.expected),
-                format_count(sequence.gaps)
+                format_count(counts.missing),
+                format_count(counts.expected),
+                format_count(counts.gaps)
             ),
         ));
     }
     let found = [
-        (sequence.duplicates, "messages had a number that had come"),
-        (sequence.reordered, "messages came behind a younger one"),
-        (sequence.restarts, "times the numbers began anew"),
+        (counts.duplicates, "messages had a number that had come"),
+        (counts.reordered, "messages came behind a younger one"),
+        (counts.restarts, "times the numbers began anew"),
         (
-            sequence.untracked,
+            counts.untracked,
             "messages were of keys beyond the 16,384 that are followed per subscriber",
         ),
     ];
@@ -187,6 +188,7 @@ fn numbers(sequence: &SequenceFigures, example: &str, reasons: &mut Reasons) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fanout::track::SequenceCounts;
 
     fn texts(judge: impl Fn(&mut Reasons)) -> Vec<(Verdict, String)> {
         let mut reasons = Vec::new();
@@ -202,10 +204,12 @@ mod tests {
             stamp: Some("json:/ts".into()),
             smallest_ns: Some(5),
             sequence: Some(SequenceFigures {
-                expected: 10,
-                seen: 10,
+                counts: SequenceCounts {
+                    expected: 10,
+                    seen: 10,
+                    ..SequenceCounts::default()
+                },
                 adds_up: true,
-                ..SequenceFigures::default()
             }),
             ..FeedFigures::default()
         };
@@ -237,12 +241,12 @@ mod tests {
         let mut heard = ForeignFigures::default();
         assert!(why_nothing(&heard, false).contains("wait for a subscription"));
         assert!(why_nothing(&heard, true).contains("no message came at all"));
-        heard.before_load = 3;
+        heard.counts.before_load = 3;
         assert!(why_nothing(&heard, true).contains("3 messages came before the load"));
         heard.has_subscribe = true;
         heard.publisher_example = Some("bad request".into());
         assert!(why_nothing(&heard, false).ends_with("told: bad request"));
-        heard.unmarked = 7;
+        heard.counts.unmarked = 7;
         heard.example = Some("hello".into());
         let text = why_nothing(&heard, false);
         assert!(text.contains("7 messages came") && text.ends_with("began: hello"));

@@ -24,6 +24,7 @@ pub mod foreign_figures;
 pub mod foreign_rules;
 pub mod hear;
 pub mod layout;
+pub mod message_figures;
 pub mod opening;
 pub mod options;
 pub mod pointer;

@@ -1,9 +1,12 @@
 //! What a thread of a fan-out run brings home, and how the sheets of several threads add up.
 
+use serde::{Deserialize, Serialize};
+
 use crate::fanout::board::Board;
 use crate::fanout::books::{Books, Counts};
 use crate::fanout::feed::FeedSheet;
 use crate::fanout::layout::{CLASSES, Class, Layout};
+use crate::measure::sums::add_fields;
 use crate::measure::tally::Latency;
 
 /// Sums over the subscriptions of some subscribers, from which follows what they are still owed
@@ -104,8 +107,8 @@ pub struct ClassSheet {
     pub closed: Standing,
 }
 
-/// Subscribers that left and came back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Subscribers that left and came back. Its fields are names of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comings {
     /// Left.
     pub left: u64,
@@ -117,14 +120,22 @@ pub struct Comings {
     pub not_recovered: u64,
 }
 
+impl Comings {
+    /// Adds the counts of others.
+    pub fn add(&mut self, other: &Comings) {
+        add_fields!(self, other, Comings { left, returned, recovered, not_recovered } apart {});
+    }
+}
+
 /// Parts of the subscribers, in the order in which they connected, whose latency is told apart.
 pub const TENTHS: usize = 10;
 /// Of a message that nobody can interpret, so many bytes are shown.
 pub const EXAMPLE_SIZE: usize = 100;
 
-/// What a server said beside the messages that were to be measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ForeignSheet {
+/// Messages of a server beside those that were to be measured. Its fields are names of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForeignCounts {
     /// Messages to subscribers without a payload of ours.
     pub unmarked: u64,
     /// Messages to subscribers that confirmed a subscription.
@@ -132,10 +143,26 @@ pub struct ForeignSheet {
     /// Messages to subscribers before the load that are not counted: those of earlier runs, and
     /// everything that a feed sends until then.
     pub before_load: u64,
-    /// Copies that publishers got.
+    /// Copies that publishers got: the server sends to whoever is connected.
     pub publisher_copies: u64,
     /// Other messages that publishers got.
     pub publisher_messages: u64,
+}
+
+impl ForeignCounts {
+    /// Adds the counts of others.
+    pub fn add(&mut self, other: &ForeignCounts) {
+        add_fields!(self, other, ForeignCounts {
+            unmarked, confirmations, before_load, publisher_copies, publisher_messages,
+        } apart {});
+    }
+}
+
+/// What a server said beside the messages that were to be measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignSheet {
+    /// How many messages of each sort.
+    pub counts: ForeignCounts,
     /// The beginning of the first message to a subscriber that could not be interpreted.
     pub example: Option<Box<[u8]>>,
     /// The same of a publisher.
@@ -145,11 +172,7 @@ pub struct ForeignSheet {
 impl ForeignSheet {
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &ForeignSheet) {
-        self.unmarked += other.unmarked;
-        self.confirmations += other.confirmations;
-        self.before_load += other.before_load;
-        self.publisher_copies += other.publisher_copies;
-        self.publisher_messages += other.publisher_messages;
+        self.counts.add(&other.counts);
         keep_first(&mut self.example, other.example.as_deref());
         keep_first(
             &mut self.publisher_example,
@@ -209,6 +232,11 @@ impl FanoutSheet {
 
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &FanoutSheet) {
+        add_fields!(self, other, FanoutSheet {
+            sent, sent_measured, acknowledged, refused, unconfirmed, wire_bytes,
+        } apart {
+            classes, published, heads, acknowledgement, board, comings, tenths, foreign, feed,
+        });
         for (mine, theirs) in self.classes.iter_mut().zip(&other.classes) {
             mine.subscribers += theirs.subscribers;
             mine.ended += theirs.ended;
@@ -224,18 +252,9 @@ impl FanoutSheet {
         for (mine, theirs) in self.heads.iter_mut().zip(&other.heads) {
             *mine = (*mine).max(*theirs);
         }
-        self.sent += other.sent;
-        self.sent_measured += other.sent_measured;
-        self.acknowledged += other.acknowledged;
-        self.refused += other.refused;
         self.acknowledgement.add(&other.acknowledgement);
         self.board.add(&other.board);
-        self.comings.left += other.comings.left;
-        self.comings.returned += other.comings.returned;
-        self.comings.recovered += other.comings.recovered;
-        self.comings.not_recovered += other.comings.not_recovered;
-        self.unconfirmed += other.unconfirmed;
-        self.wire_bytes += other.wire_bytes;
+        self.comings.add(&other.comings);
         for (mine, theirs) in self.tenths.iter_mut().zip(&other.tenths) {
             mine.add(theirs);
         }

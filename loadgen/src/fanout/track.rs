@@ -7,6 +7,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use serde::{Deserialize, Serialize};
+
+use crate::measure::sums::add_fields;
+
 /// Keys whose numbers are followed, per subscriber. Messages of further ones count as `untracked`.
 pub const KEYS_MAX: usize = 16_384;
 /// Holes that are remembered, per subscriber, so that a late message is told from a repeated one.
@@ -39,8 +43,9 @@ impl Hasher for AsIs {
 /// A map from hashes.
 pub type ByHash<V> = HashMap<u64, V, BuildHasherDefault<AsIs>>;
 
-/// What numbers turned out to be. `expected = seen + missing`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What numbers turned out to be. `expected = seen + missing`. Its fields are names of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SequenceCounts {
     /// Numbers from the first that was seen to the last, over keys and subscribers.
     pub expected: u64,
@@ -65,16 +70,17 @@ pub struct SequenceCounts {
 impl SequenceCounts {
     /// Adds the counts of others.
     pub fn add(&mut self, other: &SequenceCounts) {
+        add_fields!(self, other, SequenceCounts {
+            seen, gaps, duplicates, reordered, restarts, untracked, unnumbered,
+        } apart { expected, missing });
         // Numbers are the server's, and may be nonsense: sums must not overflow on them.
         self.expected = self.expected.saturating_add(other.expected);
-        self.seen += other.seen;
         self.missing = self.missing.saturating_add(other.missing);
-        self.gaps += other.gaps;
-        self.duplicates += other.duplicates;
-        self.reordered += other.reordered;
-        self.restarts += other.restarts;
-        self.untracked += other.untracked;
-        self.unnumbered += other.unnumbered;
+    }
+
+    /// Every number from the first to the last was seen, or is missing.
+    pub fn adds_up(&self) -> bool {
+        self.expected == self.seen.saturating_add(self.missing)
     }
 }
 
@@ -121,14 +127,7 @@ impl Tracks {
             };
             track.next = number.saturating_add(1);
             track.anew = None;
-            let skipped = hole.to - hole.from;
-            counts.expected = counts.expected.saturating_add(skipped.saturating_add(1));
-            counts.seen += 1;
-            if skipped > 0 {
-                counts.missing = counts.missing.saturating_add(skipped);
-                counts.gaps += 1;
-                self.remember(hole);
-            }
+            self.widen(hole, counts);
             return true;
         }
         if number < track.first && track.first - number <= LATE_START_MAX {
@@ -137,16 +136,9 @@ impl Tracks {
                 from: number + 1,
                 to: track.first,
             };
-            let skipped = hole.to - hole.from;
             track.first = number;
-            counts.expected += skipped + 1;
-            counts.missing += skipped;
-            counts.seen += 1;
             counts.reordered += 1;
-            if skipped > 0 {
-                counts.gaps += 1;
-                self.remember(hole);
-            }
+            self.widen(hole, counts);
             return true;
         }
         if self.fill_hole(key, number, counts) {
@@ -166,6 +158,18 @@ impl Tracks {
         self.tracks.insert(key, track);
         counts.expected = counts.expected.saturating_add(1);
         counts.seen += 1;
+    }
+
+    /// A number outside those known so far. Between it and them is a hole, which may be empty.
+    fn widen(&mut self, hole: Hole, counts: &mut SequenceCounts) {
+        let skipped = hole.to - hole.from;
+        counts.expected = counts.expected.saturating_add(skipped.saturating_add(1));
+        counts.seen += 1;
+        if skipped > 0 {
+            counts.missing = counts.missing.saturating_add(skipped);
+            counts.gaps += 1;
+            self.remember(hole);
+        }
     }
 
     /// A number that was seen. The second of two that follow each other shows that the server

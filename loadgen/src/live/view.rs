@@ -13,6 +13,7 @@ use crate::config::{Config, Mode};
 use crate::measure::figures::Percentiles;
 use crate::measure::gauges::Reading;
 use crate::measure::series::Second;
+use crate::measure::sums::add_counts;
 use crate::measure::tally::Latency;
 use crate::measure::watch::{Live, LivePhase};
 
@@ -189,9 +190,7 @@ impl Follower {
         }
         self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
         let troubles = Arc::make_mut(&mut self.troubles);
-        for (kind, count) in &second.troubles {
-            *troubles.entry(kind.clone()).or_default() += count;
-        }
+        add_counts(troubles, &second.troubles);
         self.last = Some(Arc::new(second.clone()));
     }
 

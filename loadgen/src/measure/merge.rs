@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::measure::figures::{Connections, Latencies, Messages, Percentiles, Word};
 use crate::measure::model::{Part, Report};
+use crate::measure::sums::{add_counts, add_fields};
 use crate::measure::tally::Latency;
 use crate::measure::verdict::Limiter;
 
@@ -24,6 +25,20 @@ mod series;
 /// # Errors
 /// A sentence when there is none, when they did not do the same, or when a histogram is missing.
 pub fn merge(reports: &[Report]) -> Result<Report, String> {
+    let mut sum = merge_as("process", reports)?;
+    sum.notes.push(format!(
+        "merged from the reports of {} processes, which are taken to have begun together",
+        reports.len()
+    ));
+    Ok(sum)
+}
+
+/// As [`merge`]; `noun` names a report where the sum says which of them it speaks of, and how well
+/// they began together is the caller's to say.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_as(noun: &str, reports: &[Report]) -> Result<Report, String> {
     let Some((first, others)) = reports.split_first() else {
         return Err("there is no report to merge".to_owned());
     };
@@ -37,12 +52,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
         }
     }
     let offsets = vec![0.0; reports.len()];
-    let mut sum = add(reports, &offsets, "process")?;
-    sum.notes.push(format!(
-        "merged from the reports of {} processes, which are taken to have begun together",
-        reports.len()
-    ));
-    Ok(sum)
+    add(reports, &offsets, noun)
 }
 
 /// Adds the loads of a scenario, which may differ in everything and may have run one after
@@ -71,45 +81,37 @@ pub fn combine(reports: &[Report]) -> Result<Report, String> {
     Ok(sum)
 }
 
-/// What two processes of one load must have in common, and do not.
-fn difference(first: &Report, other: &Report) -> Option<String> {
-    let pairs = [
-        ("schema", first.schema.to_string(), other.schema.to_string()),
-        ("mode", first.mode.to_string(), other.mode.to_string()),
-        ("url", first.url.clone(), other.url.clone()),
-        (
-            "loop model",
-            first.loop_model.to_string(),
-            other.loop_model.to_string(),
-        ),
+/// A setting by its name.
+type Term = (&'static str, String);
+
+/// What two processes of one load must have in common.
+fn terms(report: &Report) -> [Term; 10] {
+    let config = &report.config;
+    [
+        ("schema", report.schema.to_string()),
+        ("mode", report.mode.to_string()),
+        ("url", report.url.clone()),
+        ("loop model", report.loop_model.to_string()),
         (
             "message size in bytes",
-            first.config.message_size_bytes.to_string(),
-            other.config.message_size_bytes.to_string(),
+            config.message_size_bytes.to_string(),
         ),
-        (
-            "kind of message",
-            first.config.message_kind.to_string(),
-            other.config.message_kind.to_string(),
-        ),
+        ("kind of message", config.message_kind.to_string()),
         (
             "messages in flight per connection",
-            first.config.in_flight.to_string(),
-            other.config.in_flight.to_string(),
+            config.in_flight.to_string(),
         ),
-        (
-            "compression",
-            first.config.deflate_offered.to_string(),
-            other.config.deflate_offered.to_string(),
-        ),
-        (
-            "checking of replies",
-            first.config.verify.to_string(),
-            other.config.verify.to_string(),
-        ),
-        ("fan-out", fanout::kind(first), fanout::kind(other)),
-    ];
-    let (name, mine, theirs) = pairs.into_iter().find(|(_, mine, theirs)| mine != theirs)?;
+        ("compression", config.deflate_offered.to_string()),
+        ("checking of replies", config.verify.to_string()),
+        ("fan-out", fanout::kind(report)),
+    ]
+}
+
+/// The first of these that they have not.
+fn difference(first: &Report, other: &Report) -> Option<String> {
+    let mut both = terms(first).into_iter().zip(terms(other));
+    let differs = |(mine, theirs): &(Term, Term)| mine != theirs;
+    let ((name, mine), (_, theirs)) = both.find(differs)?;
     Some(format!("their {name} differs ('{mine}' and '{theirs}')"))
 }
 
@@ -125,6 +127,8 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
     let span_s = span_s(reports, offsets);
     let mut notes = notes(reports);
     let done: f64 = reports.iter().map(done).sum();
+    let rate = |report: &Report| (report.messages_per_second, report.duration_s);
+    let rates = reports.iter().map(rate);
     let mut sum = Report {
         notes: Vec::new(),
         duration_s: span_s,
@@ -133,9 +137,8 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
             .iter()
             .filter_map(|report| report.is_warmup_steady)
             .reduce(|all, one| all && one),
-        messages_per_second: rate(reports, span_s, |report| Some(report.messages_per_second))
-            .unwrap_or(0.0),
-        target_per_second: rate(reports, span_s, |report| report.target_per_second),
+        messages_per_second: over_span(rates, span_s),
+        target_per_second: target_per_second(reports, span_s),
         limiter: limiter(reports),
         latency_ns: latencies(reports, &histograms),
         server: resources::server(reports, done, span_s, &mut notes),
@@ -185,13 +188,20 @@ fn span_s(reports: &[Report], offsets: &[f64]) -> f64 {
     covered
 }
 
-/// A rate over the whole span; `None` when one of the reports has none.
-fn rate(reports: &[Report], span_s: f64, read: fn(&Report) -> Option<f64>) -> Option<f64> {
-    let mut sum = 0.0;
-    for report in reports {
-        sum += read(report)? * report.duration_s;
-    }
-    Some(if span_s > 0.0 { sum / span_s } else { 0.0 })
+/// Rates, each with the seconds that it is about, as one over the whole span.
+fn over_span(rates: impl IntoIterator<Item = (f64, f64)>, span_s: f64) -> f64 {
+    let counts = rates.into_iter();
+    let sum: f64 = counts
+        .map(|(per_second, seconds)| per_second * seconds)
+        .sum();
+    if span_s > 0.0 { sum / span_s } else { 0.0 }
+}
+
+/// The rate that was asked for; `None` when one of the reports had none.
+fn target_per_second(reports: &[Report], span_s: f64) -> Option<f64> {
+    let target = |report: &Report| Some((report.target_per_second?, report.duration_s));
+    let targets: Option<Vec<(f64, f64)>> = reports.iter().map(target).collect();
+    Some(over_span(targets?, span_s))
 }
 
 fn largest(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
@@ -264,15 +274,11 @@ fn latencies(reports: &[Report], histograms: &BTreeMap<String, Latency>) -> Late
 fn add_counters(sum: &mut Report, other: &Report) {
     add_messages(&mut sum.messages, &other.messages);
     add_connections(&mut sum.connections, &other.connections);
-    for (kind, count) in &other.errors {
-        *sum.errors.entry(kind.clone()).or_default() += count;
-    }
+    add_counts(&mut sum.errors, &other.errors);
+    add_counts(&mut sum.close_codes, &other.close_codes);
     for (kind, example) in &other.error_examples {
         let entry = sum.error_examples.entry(kind.clone());
         entry.or_insert_with(|| example.clone());
-    }
-    for (code, count) in &other.close_codes {
-        *sum.close_codes.entry(*code).or_default() += count;
     }
     let (mine, theirs) = (&mut sum.config, &other.config);
     mine.connections = mine.connections.saturating_add(theirs.connections);
@@ -286,70 +292,23 @@ fn add_counters(sum: &mut Report, other: &Report) {
     mine.is_loopback |= theirs.is_loopback;
 }
 
-/// Names every counter, so that a new one cannot be forgotten.
 fn add_messages(mine: &mut Messages, theirs: &Messages) {
-    let Messages {
-        sent,
-        received,
-        lost,
-        in_flight,
-        unsent,
-        dropped,
-        duplicates,
-        reordered,
-        corrupt,
-        unsolicited,
-        ignored,
-        adds_up,
-        payload_bytes_received,
-    } = theirs;
-    mine.sent += sent;
-    mine.received += received;
-    mine.lost += lost;
-    mine.in_flight += in_flight;
-    mine.unsent += unsent;
-    mine.dropped += dropped;
-    mine.duplicates += duplicates;
-    mine.reordered += reordered;
-    mine.corrupt += corrupt;
-    mine.unsolicited += unsolicited;
-    mine.ignored += ignored;
+    add_fields!(mine, theirs, Messages {
+        sent, received, lost, in_flight, unsent, dropped, duplicates, reordered, corrupt,
+        unsolicited, ignored, payload_bytes_received,
+    } apart { adds_up });
     // One that lacks a message and one that has one too many do not make a right sum.
-    mine.adds_up &= adds_up;
-    mine.payload_bytes_received += payload_bytes_received;
+    mine.adds_up &= theirs.adds_up;
 }
 
-/// Names every counter, so that a new one cannot be forgotten.
 fn add_connections(mine: &mut Connections, theirs: &Connections) {
-    let Connections {
-        asked,
-        open,
-        upgraded,
-        served,
-        alive,
-        stalled,
-        pings_answered,
-        pings_sent,
-        pongs,
-        pongs_missing,
-        // Follows from the replies of each connection, which are not in a report.
-        fairness: _,
-        deflate_agreed,
-    } = theirs;
-    mine.asked += asked;
-    mine.open += open;
-    mine.upgraded += upgraded;
-    mine.served += served;
-    mine.alive += alive;
-    mine.stalled += stalled;
-    mine.pings_answered += pings_answered;
-    mine.pings_sent += pings_sent;
-    mine.pongs += pongs;
-    mine.pongs_missing += pongs_missing;
+    add_fields!(mine, theirs, Connections {
+        asked, open, upgraded, served, alive, stalled,
+        pings_answered, pings_sent, pongs, pongs_missing,
+    } apart { fairness, deflate_agreed });
+    // Follows from the replies of each connection, which are not in a report.
     mine.fairness = None;
-    for (parameters, count) in deflate_agreed {
-        *mine.deflate_agreed.entry(parameters.clone()).or_default() += count;
-    }
+    add_counts(&mut mine.deflate_agreed, &theirs.deflate_agreed);
 }
 
 /// Loads of the same name and stage, each merged.

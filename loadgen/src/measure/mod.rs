@@ -8,6 +8,7 @@ pub mod host;
 pub mod merge;
 pub mod model;
 pub mod series;
+pub mod sums;
 pub mod tally;
 pub mod verdict;
 pub mod watch;

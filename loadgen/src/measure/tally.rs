@@ -14,6 +14,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use crate::churn::sheet::ChurnSheet;
 use crate::connect::establish::Opened;
 use crate::fanout::sheet::FanoutSheet;
+use crate::measure::sums::{add_counts, add_fields, add_optional};
 
 /// Largest latency that is told apart: an hour. Above it a value counts as an hour.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
@@ -301,79 +302,21 @@ impl Tally {
 
     /// Adds the counters of another thread.
     pub fn add(&mut self, other: &Tally) {
-        let Tally {
-            sent,
-            received,
-            lost,
-            in_flight,
-            received_measured,
-            sent_measured,
-            due_measured,
-            unsent,
-            dropped,
-            ignored,
-            duplicates,
-            reordered,
-            corrupt,
-            unsolicited,
-            pings,
-            pings_sent,
-            pongs,
-            pongs_missing,
-            payload_bytes_received,
-            asked,
-            open,
-            upgraded,
-            served,
-            alive,
-            stalled,
-            cycles_measured,
-            cycles,
-            fairness,
-            deflate,
-            failures,
-            close_codes,
-        } = other;
-        self.sent += sent;
-        self.received += received;
-        self.lost += lost;
-        self.in_flight += in_flight;
-        self.received_measured += received_measured;
-        self.sent_measured += sent_measured;
-        self.due_measured += due_measured;
-        self.unsent += unsent;
-        self.dropped += dropped;
-        self.ignored += ignored;
-        self.duplicates += duplicates;
-        self.reordered += reordered;
-        self.corrupt += corrupt;
-        self.unsolicited += unsolicited;
-        self.pings += pings;
-        self.pings_sent += pings_sent;
-        self.pongs += pongs;
-        self.pongs_missing += pongs_missing;
-        self.payload_bytes_received += payload_bytes_received;
-        self.asked += asked;
-        self.open += open;
-        self.upgraded += upgraded;
-        self.served += served;
-        self.alive += alive;
-        self.stalled += stalled;
-        self.cycles_measured += cycles_measured;
-        self.cycles += cycles;
-        self.fairness.add(fairness);
-        for (agreed, count) in deflate {
-            *self.deflate.entry(agreed.clone()).or_default() += count;
-        }
-        for (kind, failure) in failures {
+        add_fields!(self, other, Tally {
+            sent, received, lost, in_flight, received_measured, sent_measured, due_measured,
+            unsent, dropped, ignored, duplicates, reordered, corrupt, unsolicited,
+            pings, pings_sent, pongs, pongs_missing, payload_bytes_received,
+            asked, open, upgraded, served, alive, stalled, cycles_measured, cycles,
+        } apart { fairness, deflate, failures, close_codes });
+        self.fairness.add(&other.fairness);
+        add_counts(&mut self.deflate, &other.deflate);
+        add_counts(&mut self.close_codes, &other.close_codes);
+        for (kind, failure) in &other.failures {
             let entry = self.failures.entry(kind.clone()).or_default();
             entry.count += failure.count;
             if entry.example.is_empty() {
                 entry.example.clone_from(&failure.example);
             }
-        }
-        for (code, count) in close_codes {
-            *self.close_codes.entry(*code).or_default() += count;
         }
     }
 }
@@ -478,14 +421,10 @@ impl Sheet {
     /// Adds the sheet of another thread.
     pub fn add(&mut self, other: &Sheet) {
         self.tally.add(&other.tally);
-        for (kind, count) in &other.troubles_shown {
-            *self.troubles_shown.entry(kind.clone()).or_default() += count;
-        }
+        add_counts(&mut self.troubles_shown, &other.troubles_shown);
         self.tls.add(&other.tls);
         self.ping.add(&other.ping);
-        for (agreed, count) in &other.tls_agreed {
-            *self.tls_agreed.entry(agreed.clone()).or_default() += count;
-        }
+        add_counts(&mut self.tls_agreed, &other.tls_agreed);
         for (mine, theirs) in self.response_halves.iter_mut().zip(&other.response_halves) {
             mine.add(theirs);
         }
@@ -497,16 +436,12 @@ impl Sheet {
         self.interval.response.add(&other.interval.response);
         self.interval.late.add(&other.interval.late);
         self.ended_ns = self.ended_ns.max(other.ended_ns);
-        match (&mut self.fanout, &other.fanout) {
-            (Some(mine), Some(theirs)) => mine.add(theirs),
-            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
-            (_, None) => {}
-        }
-        match (&mut self.churn, &other.churn) {
-            (Some(mine), Some(theirs)) => mine.add(theirs),
-            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
-            (_, None) => {}
-        }
+        add_optional(&mut self.fanout, other.fanout.as_ref(), |mine, theirs| {
+            mine.add(theirs)
+        });
+        add_optional(&mut self.churn, other.churn.as_ref(), |mine, theirs| {
+            mine.add(theirs)
+        });
     }
 
     /// Response latency of the whole measured window.

@@ -8,8 +8,8 @@ use crate::quantity::{format_count, format_ns, parse_duration_ns};
 
 /// A warm-up that ends when the load is steady ends after this long in any case.
 pub const AUTO_MAX_NS: u64 = 10_000_000_000;
-/// The warm-up of commands that measure many windows in a row, where nothing is said: the first
-/// window has warmed the server up for those that follow.
+/// The warm-up, where nothing is said, of commands that measure many windows in a row (the first has
+/// warmed the server up for those that follow) and of agents, which have to measure the same time.
 pub const WINDOW_NS: u64 = 1_000_000_000;
 
 /// Stretches of a warm-up are alike when they differ by less than this share.
@@ -23,7 +23,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// `-w`: load before measuring starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warmup {
-    /// Nothing was said: as [`Warmup::Auto`], but commands with many windows have their own.
+    /// Nothing was said: as [`Warmup::Auto`], but see [`WINDOW_NS`].
     Unsaid,
     /// Until the load is steady, [`AUTO_MAX_NS`] at most.
     Auto,
@@ -61,7 +61,7 @@ impl Warmup {
         }
     }
 
-    /// For a command that measures many windows in a row.
+    /// For a command that measures many windows in a row, and for agents.
     pub fn of_window(self) -> Warmup {
         match self {
             Warmup::Unsaid => Warmup::Fixed(WINDOW_NS),

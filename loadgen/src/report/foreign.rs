@@ -91,47 +91,49 @@ fn mark(is_right: bool) -> &'static str {
 }
 
 fn sequence_line(name: &str, sequence: &SequenceFigures, out: &mut String) -> fmt::Result {
+    let counts = &sequence.counts;
     writeln!(
         out,
         "{name:<10} expected {} = seen {} + missing {} {} · gaps {} · dup {} · reordered {} · \
          restarts {} · without number {}",
-        format_count(sequence.expected),
-        format_count(sequence.seen),
-        format_count(sequence.missing),
+        format_count(counts.expected),
+        format_count(counts.seen),
+        format_count(counts.missing),
         mark(sequence.adds_up),
-        format_count(sequence.gaps),
-        format_count(sequence.duplicates),
-        format_count(sequence.reordered),
-        format_count(sequence.restarts),
-        format_count(sequence.unnumbered + sequence.untracked),
+        format_count(counts.gaps),
+        format_count(counts.duplicates),
+        format_count(counts.reordered),
+        format_count(counts.restarts),
+        format_count(counts.unnumbered + counts.untracked),
     )
 }
 
 /// What the server said beside it.
 pub fn foreign(foreign: &ForeignFigures, is_feed: bool, out: &mut String) -> fmt::Result {
-    if is_feed && foreign.confirmations + foreign.before_load == 0 {
+    let counts = &foreign.counts;
+    if is_feed && counts.confirmations + counts.before_load == 0 {
         return Ok(());
     }
     write!(
         out,
         "server     {} subscriptions confirmed by an answer",
-        format_count(foreign.confirmations)
+        format_count(counts.confirmations)
     )?;
     if !is_feed {
         write!(
             out,
             " and {} other messages to subscribers · to publishers {} copies, {} others · checked: {}",
-            format_count(foreign.unmarked),
-            format_count(foreign.publisher_copies),
-            format_count(foreign.publisher_messages),
+            format_count(counts.unmarked),
+            format_count(counts.publisher_copies),
+            format_count(counts.publisher_messages),
             foreign.verified,
         )?;
     }
-    if foreign.before_load > 0 {
+    if counts.before_load > 0 {
         write!(
             out,
             " · {} messages before the load, not counted",
-            format_count(foreign.before_load)
+            format_count(counts.before_load)
         )?;
     }
     writeln!(out)

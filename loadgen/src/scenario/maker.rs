@@ -188,14 +188,17 @@ impl Maker<'_> {
             self.source()
                 .error(&span, format!("load '{name}': {sentence}"))
         })?;
-        match parsed.into_job() {
+        let made = match parsed.into_job() {
             Ok(Job::Run(config)) => Ok(*config),
-            Ok(Job::Churn(arguments)) => arguments
-                .into_config()
-                .map_err(|sentence| self.unsound(&sentence)),
-            Ok(_) => Err(self.unsound("this command is not a load")),
-            Err(sentence) => Err(self.unsound(&sentence)),
-        }
+            Ok(Job::Churn(arguments)) => arguments.into_config(),
+            Ok(_) => Err("this command is not a load".to_owned()),
+            Err(sentence) => Err(sentence),
+        };
+        let made = made.and_then(|config| match config.agents {
+            None => Ok(config),
+            Some(_) => Err("--agents divides a single load, not those of a scenario".to_owned()),
+        });
+        made.map_err(|sentence| self.unsound(&sentence))
     }
 
     /// A sentence of the command line, at the option that it names first.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::percentiles;
+use super::{over_span, percentiles};
 use crate::churn::figures::Churn;
 use crate::measure::model::Report;
+use crate::measure::sums::add_fields;
 use crate::measure::tally::Latency;
 
 /// Adds the churns among the reports.
@@ -22,11 +23,10 @@ pub fn add(
     for (_, other) in others {
         add_counters(&mut sum, other);
     }
-    let opened: f64 = parts
+    let opened = parts
         .iter()
-        .map(|(report, churn)| churn.opened_per_second * report.duration_s)
-        .sum();
-    sum.opened_per_second = if span_s > 0.0 { opened / span_s } else { 0.0 };
+        .map(|(report, churn)| (churn.opened_per_second, report.duration_s));
+    sum.opened_per_second = over_span(opened, span_s);
     sum.recover_ns = percentiles(histograms, "recover");
     sum.recover_active_ns = percentiles(histograms, "recover_active");
     sum.attempt_late_ns = percentiles(histograms, "attempt_late");
@@ -35,31 +35,21 @@ pub fn add(
 }
 
 fn add_counters(sum: &mut Churn, other: &Churn) {
-    sum.clients += other.clients;
+    add_fields!(sum, other, Churn {
+        clients, attempts, returns, opened, failed, in_progress, retry_after,
+        closed_by_us, closed_by_server, lost, alive,
+        closings_begun, closings_completed, closings_timed_out,
+        recovered, waiting, gone, skipped, abandoned, lost_with_connection,
+    } apart {
+        lifetime, reconnect, departure, is_hold_only, expected_per_second, opened_per_second,
+        attempts_add_up, connections_add_up,
+        recover_ns, recover_active_ns, attempt_late_ns, close_ns,
+    });
     sum.expected_per_second = sum
         .expected_per_second
         .zip(other.expected_per_second)
         .map(|(mine, theirs)| mine + theirs);
-    sum.attempts += other.attempts;
-    sum.returns += other.returns;
-    sum.opened += other.opened;
-    sum.failed += other.failed;
-    sum.in_progress += other.in_progress;
-    sum.retry_after += other.retry_after;
     // One that lacks an attempt and one that has one too many do not make a right sum.
     sum.attempts_add_up &= other.attempts_add_up;
-    sum.closed_by_us += other.closed_by_us;
-    sum.closed_by_server += other.closed_by_server;
-    sum.lost += other.lost;
-    sum.alive += other.alive;
     sum.connections_add_up &= other.connections_add_up;
-    sum.closings_begun += other.closings_begun;
-    sum.closings_completed += other.closings_completed;
-    sum.closings_timed_out += other.closings_timed_out;
-    sum.recovered += other.recovered;
-    sum.waiting += other.waiting;
-    sum.gone += other.gone;
-    sum.skipped += other.skipped;
-    sum.abandoned += other.abandoned;
-    sum.lost_with_connection += other.lost_with_connection;
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::percentiles;
-use crate::fanout::figures::{ChurnFigures, ClassFigures, Fanout, Ledger, MessageFigures};
+use super::{over_span, percentiles};
+use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
+use crate::fanout::message_figures::MessageFigures;
+use crate::fanout::sheet::Comings;
 use crate::measure::figures::Percentiles;
 use crate::measure::model::Report;
+use crate::measure::sums::{add_fields, add_optional};
 use crate::measure::tally::Latency;
 
 /// What fan-outs must have in common to be parts of one.
@@ -36,12 +39,11 @@ pub fn add(
     for (_, other) in others {
         add_counters(&mut sum, other);
     }
-    let seconds = if span_s > 0.0 { span_s } else { 1.0 };
-    let published: f64 = parts
+    let published = parts
         .iter()
-        .map(|(report, fanout)| fanout.published_per_second * report.duration_s)
-        .sum();
-    sum.published_per_second = published / seconds;
+        .map(|(report, fanout)| (fanout.published_per_second, report.duration_s));
+    sum.published_per_second = over_span(published, span_s);
+    let seconds = if span_s > 0.0 { span_s } else { 1.0 };
     sum.deliveries_per_second = sum.deliveries_measured as f64 / seconds;
     sum.message = message(&parts, histograms);
     sum.classes = classes(&parts, histograms, notes);
@@ -67,15 +69,13 @@ pub fn add(
 }
 
 fn add_counters(sum: &mut Fanout, other: &Fanout) {
-    sum.published += other.published;
-    sum.deliveries_measured += other.deliveries_measured;
-    sum.payload_bytes += other.payload_bytes;
-    sum.wire_bytes += other.wire_bytes;
-    sum.subscriptions += other.subscriptions;
-    sum.unconfirmed += other.unconfirmed;
-    sum.acknowledged += other.acknowledged;
-    sum.refused += other.refused;
-    sum.unanswered += other.unanswered;
+    add_fields!(sum, other, Fanout {
+        published, deliveries_measured, payload_bytes, wire_bytes,
+        subscriptions, unconfirmed, acknowledged, refused, unanswered,
+    } apart {
+        published_per_second, deliveries_per_second, acknowledgement_ns, message, ledger, classes,
+        churn, foreign, feed, position, settings,
+    });
     sum.ledger.add(&other.ledger);
     sum.settings.publishers += other.settings.publishers;
     if let (Some(mine), Some(theirs)) = (&mut sum.foreign, &other.foreign) {
@@ -84,15 +84,7 @@ fn add_counters(sum: &mut Fanout, other: &Fanout) {
     if let (Some(mine), Some(theirs)) = (&mut sum.feed, &other.feed) {
         mine.add(theirs);
     }
-    sum.churn = match (sum.churn, other.churn) {
-        (Some(mine), Some(theirs)) => Some(ChurnFigures {
-            left: mine.left + theirs.left,
-            returned: mine.returned + theirs.returned,
-            recovered: mine.recovered + theirs.recovered,
-            not_recovered: mine.not_recovered + theirs.not_recovered,
-        }),
-        (mine, theirs) => mine.or(theirs),
-    };
+    add_optional(&mut sum.churn, other.churn.as_ref(), Comings::add);
 }
 
 fn message(parts: &[(&Report, &Fanout)], histograms: &BTreeMap<String, Latency>) -> MessageFigures {
@@ -144,13 +136,6 @@ fn classes(
             .flat_map(|(_, fanout)| &fanout.classes)
             .filter(|class| class.class == name)
             .collect();
-        let mut ledger = Ledger {
-            adds_up: true,
-            ..Ledger::default()
-        };
-        for class in &own {
-            ledger.add(&class.ledger);
-        }
         let what = format!("deliveries to {name} subscribers");
         ClassFigures {
             delivery_ns: if name == "healthy" {
@@ -161,7 +146,7 @@ fn classes(
             subscribers: own.iter().map(|class| class.subscribers).sum(),
             ended: own.iter().map(|class| class.ended).sum(),
             class: name.into(),
-            ledger,
+            ledger: Ledger::sum(own.iter().map(|class| &class.ledger)),
         }
     });
     merged.collect()

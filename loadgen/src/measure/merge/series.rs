@@ -6,6 +6,7 @@ use super::largest;
 use crate::measure::figures::Percentiles;
 use crate::measure::model::Report;
 use crate::measure::series::Second;
+use crate::measure::sums::add_counts;
 use crate::measure::tally::Latency;
 
 /// Rows of the same second become one.
@@ -17,8 +18,7 @@ pub fn add(reports: &[Report], offsets: &[f64]) -> Result<Vec<Second>, String> {
                 .map_err(|error| format!("at {:.0} s: {error}", second.at_s))?;
             // The second in which the middle of the row lies: its ends are some milliseconds off.
             let middle = (offset + second.at_s - second.duration_s / 2.0).floor() as i64;
-            let entry = rows.entry(middle);
-            let (sum, response) = entry.or_insert_with(|| empty_second(second));
+            let (sum, response) = rows.entry(middle).or_default();
             add_second(sum, second, *offset);
             response.add(&latency);
         }
@@ -31,26 +31,6 @@ pub fn add(reports: &[Report], offsets: &[f64]) -> Result<Vec<Second>, String> {
             ..second
         })
         .collect())
-}
-
-fn empty_second(like: &Second) -> (Second, Latency) {
-    let second = Second {
-        at_s: 0.0,
-        duration_s: 0.0,
-        is_measured: false,
-        sent: 0,
-        received: 0,
-        failed: 0,
-        open: 0,
-        late_p99_ns: 0,
-        generator_cpu_share: None,
-        server_cpus_used: None,
-        server_busy_share: None,
-        server_rss_bytes: None,
-        troubles: BTreeMap::new(),
-        ..like.clone()
-    };
-    (second, Latency::default())
 }
 
 fn add_second(sum: &mut Second, other: &Second, offset: f64) {
@@ -68,7 +48,5 @@ fn add_second(sum: &mut Second, other: &Second, offset: f64) {
     sum.server_cpus_used = larger(sum.server_cpus_used, other.server_cpus_used);
     sum.server_busy_share = larger(sum.server_busy_share, other.server_busy_share);
     sum.server_rss_bytes = sum.server_rss_bytes.max(other.server_rss_bytes);
-    for (kind, count) in &other.troubles {
-        *sum.troubles.entry(kind.clone()).or_default() += count;
-    }
+    add_counts(&mut sum.troubles, &other.troubles);
 }

@@ -1,0 +1,469 @@
+//! The coordinator: divides a load among agents, lets them begin together and adds up their reports.
+//!
+//! Owns the order of things and the deadlines. Makes no load itself. A run in which one agent fails
+//! has no report at all: a sum that lacks a part looks like a whole.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::agent::Agents;
+use crate::agent::order::Order;
+use crate::agent::share::{divide, phase_ns};
+use crate::agent::team::{Event, Team};
+use crate::agent::wire::{FromAgent, FromLead, Progress};
+use crate::commands::{Failure, INTERRUPTED, RUN_ERROR};
+use crate::config::{Config, Mode};
+use crate::measure::environment::Environment;
+use crate::measure::merge::merge_as;
+use crate::measure::model::Report;
+use crate::quantity::{format_count, format_ns};
+use crate::report::json;
+
+/// How soon signals and deadlines are noticed.
+const LOOK: Duration = Duration::from_millis(20);
+/// What an agent may take for its report beyond the run and its drain.
+const REPORT_MAX: Duration = Duration::from_secs(60);
+/// The same after an interruption: somebody waits for it.
+const PARTIAL_REPORT_MAX: Duration = Duration::from_secs(15);
+/// Longest wait for agents to be free again after their last word.
+const RELEASE_MAX: Duration = Duration::from_secs(5);
+/// Between two lines about the load, on a terminal and elsewhere.
+const LINE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// How far an agent is, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It is not known whether it is there.
+    Connecting,
+    /// It waits for its share.
+    Ready,
+    /// It opens connections.
+    Opening,
+    /// It waits for the others.
+    Opened,
+    /// It makes load.
+    Running,
+    /// It has reported.
+    Done,
+}
+
+/// An agent.
+#[derive(Debug)]
+struct Member {
+    /// For people: its number and where it is.
+    name: String,
+    stage: Stage,
+    /// Of its share.
+    connections: u32,
+    opened: u64,
+    progress: Progress,
+    /// How much later than the others it is to begin.
+    phase: Duration,
+    /// When it said that it begins.
+    begun: Option<Instant>,
+    report: Option<Report>,
+    is_gone: bool,
+}
+
+/// A load while it is made.
+struct Lead<'a> {
+    config: &'a Config,
+    order: Order,
+    team: Team,
+    members: Vec<Member>,
+    is_interrupted: &'a AtomicBool,
+    /// When the load was let go.
+    went: Option<Instant>,
+    /// When the agents were told to end early.
+    stopped: Option<Instant>,
+    line: Line,
+}
+
+/// The last line about the load.
+struct Line {
+    every: Duration,
+    at: Instant,
+    received: u64,
+}
+
+/// Has the agents make the load of `config`, which is the command line's, and adds up their reports.
+///
+/// # Errors
+/// What does not go with agents, or which of them failed and why.
+pub fn measure(
+    config: &Config,
+    agents: &Agents,
+    is_interrupted: &AtomicBool,
+) -> Result<Report, Failure> {
+    let order = Order::of_command_line(std::env::args_os()).map_err(Failure::usage)?;
+    let of = agents.addresses.len();
+    let mut members = Vec::with_capacity(of);
+    for (index, address) in agents.addresses.iter().enumerate() {
+        let part = divide(config, index, of).map_err(Failure::usage)?;
+        members.push(Member {
+            name: format!("agent {} ({address})", index + 1),
+            stage: Stage::Connecting,
+            connections: part.connections,
+            opened: 0,
+            progress: Progress::default(),
+            phase: Duration::from_nanos(phase_ns(config, index, of)),
+            begun: None,
+            report: None,
+            is_gone: false,
+        });
+    }
+    let mut lead = Lead {
+        config,
+        order,
+        team: Team::gather(agents).map_err(Failure::run)?,
+        members,
+        is_interrupted,
+        went: None,
+        stopped: None,
+        line: Line {
+            every: match io::stderr().is_terminal() {
+                true => LINE_EVERY.0,
+                false => LINE_EVERY.1,
+            },
+            at: Instant::now(),
+            received: 0,
+        },
+    };
+    lead.run()?;
+    lead.await_release();
+    lead.add_up(agents)
+}
+
+impl Lead<'_> {
+    /// For whoever watches.
+    fn say(&self, line: &str) {
+        if !self.config.outputs.is_quiet {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    fn are_all(&self, stage: Stage) -> bool {
+        self.members.iter().all(|member| member.stage >= stage)
+    }
+
+    fn run(&mut self) -> Result<(), Failure> {
+        while !self.are_all(Stage::Done) {
+            // A queue without writers has told the end of all of them before.
+            if let Ok((index, event)) = self.team.events.recv_timeout(LOOK) {
+                self.receive(index, event)?;
+            }
+            self.team.keep_alive();
+            self.look_for_interruption()?;
+            self.advance()?;
+            self.check_deadlines()?;
+            self.show_progress();
+        }
+        Ok(())
+    }
+
+    /// The run is over without a report.
+    fn failure(&self, name: &str, reason: &str) -> Failure {
+        let others = match self.members.len() {
+            1 => "",
+            _ if self.are_all(Stage::Opening) => "; the run was ended on the other agents, too",
+            _ => "; no load was made",
+        };
+        Failure {
+            message: format!("{name}: {reason}{others}"),
+            code: match self.stopped {
+                Some(_) => INTERRUPTED,
+                None => RUN_ERROR,
+            },
+        }
+    }
+
+    fn receive(&mut self, index: usize, event: Event) -> Result<(), Failure> {
+        let Some(member) = self.members.get_mut(index) else {
+            return Ok(());
+        };
+        match event {
+            Event::Connected(socket) => self.team.keep(index, socket),
+            Event::Gone(reason) => {
+                member.is_gone = true;
+                if member.stage != Stage::Done {
+                    let name = member.name.clone();
+                    return Err(self.failure(&name, &reason));
+                }
+            }
+            Event::Said(message, at) => {
+                let name = member.name.clone();
+                let heard = self.hear(index, message, at);
+                return heard.map_err(|reason| self.failure(&name, &reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The error is why the agent is of no use.
+    fn hear(&mut self, index: usize, message: FromAgent, at: Instant) -> Result<(), String> {
+        let is_stopped = self.stopped.is_some();
+        let Some(member) = self.members.get_mut(index) else {
+            return Ok(());
+        };
+        let (name, stage) = (&member.name, member.stage);
+        match message {
+            FromAgent::Refused { reason } => return Err(reason),
+            FromAgent::Failed { message } => return Err(message),
+            FromAgent::Ready {
+                version,
+                processors,
+            } if stage == Stage::Connecting => {
+                check_version(&version)?;
+                let line = format!("{name}: ready, {processors} CPUs");
+                member.stage = Stage::Ready;
+                self.say(&line);
+            }
+            FromAgent::Opened { open, failed } if stage == Stage::Opening => {
+                let (open_text, failed) = (format_count(open), format_count(failed));
+                let line = format!("{name}: {open_text} connections open, {failed} failed");
+                (member.stage, member.opened) = (Stage::Opened, open);
+                if self.config.mode != Mode::Storm {
+                    self.say(&line);
+                }
+            }
+            FromAgent::Begun => member.begun = Some(at),
+            FromAgent::Progress(progress) => member.progress = progress,
+            FromAgent::Here => {}
+            FromAgent::Report(text) if stage > Stage::Ready => {
+                let report = json::parse(text.get().as_bytes())?;
+                if !is_stopped && (report.interrupted || stage < Stage::Running) {
+                    return Err("its run was ended there before its time".to_owned());
+                }
+                (member.stage, member.report) = (Stage::Done, Some(report));
+                let line = format!("{name}: done");
+                self.say(&line);
+            }
+            FromAgent::Ready { .. } | FromAgent::Opened { .. } | FromAgent::Report(_) => {
+                return Err("it said something out of turn".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_interruption(&mut self) -> Result<(), Failure> {
+        if self.stopped.is_some() || !self.is_interrupted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.stopped = Some(Instant::now());
+        if !self.are_all(Stage::Opening) {
+            return Err(Failure {
+                message: "interrupted before any load was made".to_owned(),
+                code: INTERRUPTED,
+            });
+        }
+        self.say("interrupted: the agents end their runs and report what they have");
+        self.team.tell_all(&FromLead::Stop);
+        Ok(())
+    }
+
+    /// Goes on to what all agents are ready for.
+    fn advance(&mut self) -> Result<(), Failure> {
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        if self
+            .members
+            .iter()
+            .all(|member| member.stage == Stage::Ready)
+        {
+            let of = self.members.len();
+            for (index, member) in self.members.iter_mut().enumerate() {
+                member.stage = Stage::Opening;
+                let order = Box::new(self.order.share(index, of));
+                self.team.tell(index, &FromLead::Job(order));
+            }
+            self.say(&self.shares());
+        } else if self
+            .members
+            .iter()
+            .all(|member| member.stage == Stage::Opened)
+        {
+            self.check_opened()?;
+            for (index, member) in self.members.iter_mut().enumerate() {
+                member.stage = Stage::Running;
+                let after_ns = member.phase.as_nanos() as u64;
+                self.team.tell(index, &FromLead::Go { after_ns });
+            }
+            self.went = Some(Instant::now());
+            self.line.at = Instant::now();
+            self.say("all agents are ready: the load begins");
+        }
+        Ok(())
+    }
+
+    fn shares(&self) -> String {
+        let shares: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| format_count(u64::from(member.connections)))
+            .collect();
+        let shares = shares.join(" + ");
+        match self.config.mode {
+            Mode::Storm => format!("up to {shares} connections at once"),
+            _ => format!("opening {shares} connections"),
+        }
+    }
+
+    /// Nobody waits for the end of a load that one agent has no part in. When none has, the reports
+    /// say why.
+    fn check_opened(&self) -> Result<(), Failure> {
+        let has_none = |member: &&Member| member.opened == 0 && self.config.mode != Mode::Storm;
+        let Some(member) = self.members.iter().find(has_none) else {
+            return Ok(());
+        };
+        if self.members.iter().all(|member| member.opened == 0) {
+            return Ok(());
+        }
+        let reason = format!(
+            "it could open none of its {} connections, while others could: is {} to be reached \
+             from there? Ask there: fanwire-loadgen doctor {}",
+            format_count(u64::from(member.connections)),
+            self.config.target.host,
+            self.config.target.url
+        );
+        Err(self.failure(&member.name, &reason))
+    }
+
+    fn check_deadlines(&self) -> Result<(), Failure> {
+        let drain = Duration::from_millis(self.config.drain_ms);
+        let until = match (self.stopped, self.went) {
+            (Some(stopped), _) => stopped + drain + PARTIAL_REPORT_MAX,
+            (None, Some(went)) => {
+                let load_ns = self
+                    .config
+                    .warmup
+                    .longest_ns()
+                    .saturating_add(self.config.measured_ns());
+                went + Duration::from_nanos(load_ns) + drain + REPORT_MAX
+            }
+            (None, None) => return Ok(()),
+        };
+        if Instant::now() < until {
+            return Ok(());
+        }
+        let late = self
+            .members
+            .iter()
+            .find(|member| member.stage != Stage::Done);
+        late.map_or(Ok(()), |member| {
+            Err(self.failure(&member.name, "its report did not come in time"))
+        })
+    }
+
+    fn show_progress(&mut self) {
+        let passed = self.line.at.elapsed();
+        let (Some(went), true) = (self.went, passed >= self.line.every) else {
+            return;
+        };
+        let sum = |read: fn(&Progress) -> u64| -> u64 {
+            self.members
+                .iter()
+                .map(|member| read(&member.progress))
+                .sum()
+        };
+        let received = sum(|progress| progress.received);
+        let fresh = received.saturating_sub(self.line.received);
+        let mut parts = vec![format!("{:>4}s", went.elapsed().as_secs())];
+        if self.config.mode != Mode::Idle {
+            let per_second = fresh as f64 / passed.as_secs_f64();
+            parts.push(format!("{}/s", format_count(per_second.round() as u64)));
+        }
+        parts.push(format!(
+            "{} open",
+            format_count(sum(|progress| progress.open))
+        ));
+        parts.push(format!(
+            "errors {}",
+            format_count(sum(|progress| progress.failed))
+        ));
+        self.say(&parts.join("  "));
+        (self.line.at, self.line.received) = (Instant::now(), received);
+    }
+
+    /// Waits until the agents have closed their connections: they are free for the next run then.
+    fn await_release(&mut self) {
+        let deadline = Instant::now() + RELEASE_MAX;
+        while self.members.iter().any(|member| !member.is_gone) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.team.events.recv_timeout(left) {
+                Ok((index, Event::Gone(_))) => {
+                    if let Some(member) = self.members.get_mut(index) {
+                        member.is_gone = true;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn add_up(self, agents: &Agents) -> Result<Report, Failure> {
+        let spread = self.spread();
+        let reports: Vec<Report> = self
+            .members
+            .into_iter()
+            .filter_map(|member| member.report)
+            .collect();
+        let mut sum = merge_as("agent", &reports).map_err(Failure::run)?;
+        sum.environment.command_line = Environment::read(&[], None).command_line;
+        sum.config.seed = self.config.seed;
+        // As it was asked for, and not as its parts add up in binary fractions.
+        sum.target_per_second = self.config.rate;
+        sum.config.rate_per_second = self.config.rate;
+        sum.config.connect_rate_per_second = self.config.connect_rate;
+        sum.notes.push(made_by(agents, spread));
+        let host = |report: &Report| report.environment.host_id.clone();
+        if reports.iter().any(|report| host(report) != host(&sum)) {
+            sum.notes
+                .push("the host described here is that of agent 1".to_owned());
+        }
+        Ok(sum)
+    }
+
+    /// At most this much lies between the first and the last agent to begin: each did so after it
+    /// was told to and before its answer came.
+    fn spread(&self) -> Option<Duration> {
+        let went = self.went?;
+        let each = self.members.iter().map(|member| {
+            let answered = member.begun?.saturating_duration_since(went);
+            Some(answered.saturating_sub(member.phase))
+        });
+        let each: Option<Vec<Duration>> = each.collect();
+        each?.into_iter().max()
+    }
+}
+
+/// Different versions may count differently, and their sum would be neither.
+fn check_version(version: &str) -> Result<(), String> {
+    let mine = env!("CARGO_PKG_VERSION");
+    if version == mine {
+        return Ok(());
+    }
+    Err(format!(
+        "it is version {version}, and this is {mine}: use the same on all machines"
+    ))
+}
+
+fn made_by(agents: &Agents, spread: Option<Duration>) -> String {
+    let names: Vec<String> = agents
+        .addresses
+        .iter()
+        .zip(1..)
+        .map(|(address, number)| format!("{number} is {address}"))
+        .collect();
+    let count = match names.len() {
+        1 => return format!("made by the agent {}", agents.addresses.concat()),
+        count => count,
+    };
+    let began = spread.map_or_else(String::new, |spread| {
+        let spread = format_ns(spread.as_nanos() as u64);
+        format!(" that began within {spread} of each other")
+    });
+    format!("made by {count} agents{began}: agent {}", names.join(", "))
+}
