@@ -146,7 +146,8 @@ pub struct Report {
     /// Thresholds and whether they were met.
     #[serde(default)]
     pub thresholds: Vec<ThresholdResult>,
-    /// Of a scenario: the loads it consists of. This report is then their sum.
+    /// Of a scenario the loads it consists of, of a load made by several agents their shares. This
+    /// report is then their sum.
     #[serde(default)]
     pub parts: Vec<Part>,
     /// Host and command line.
@@ -154,10 +155,10 @@ pub struct Report {
     pub environment: Environment,
 }
 
-/// One load of a scenario.
+/// One load of a scenario, or the share of one agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Part {
-    /// Its name in the scenario file.
+    /// Its name in the scenario file; `agent 1 (HOST:PORT)`.
     pub name: String,
     /// The stage it belongs to; empty when the scenario has none.
     pub stage: String,
