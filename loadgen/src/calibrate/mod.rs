@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::measure::environment::Environment;
 use crate::measure::figures::Percentiles;
 use crate::measure::hiccups::Hiccups;
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 use crate::search::{Bound, Limits, Outcome as Window, Search, Step};
 use crate::selftest::scripts::parrot::Parrot;
 use crate::selftest::server::{Entrance, Place, Server};

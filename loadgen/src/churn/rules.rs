@@ -6,7 +6,7 @@
 //! and not INVALID, as long as everybody is served again in the end.
 
 use crate::churn::figures::Churn;
-use crate::measure::verdict::{Reasons, Verdict};
+use crate::measure::verdict::{Reasons, Verdict, contradiction, push_counts};
 use crate::quantity::{format_count, format_ns};
 
 /// Lifetimes and backoffs are seconds; attempts later than this are not what was asked for.
@@ -175,11 +175,7 @@ fn messages(evidence: &ChurnEvidence, reasons: &mut Reasons) {
             "messages were due on an open connection but could not be sent (65,536 unanswered)",
         ),
     ];
-    for (weight, count, what) in wrong {
-        if count > 0 {
-            reasons.push((weight, format!("{} {what}", format_count(count))));
-        }
-    }
+    push_counts(reasons, wrong);
     if !figures.is_hold_only && evidence.received == 0 {
         reasons.push((
             Verdict::Invalid,
@@ -198,15 +194,7 @@ fn messages(evidence: &ChurnEvidence, reasons: &mut Reasons) {
 
 fn identities(evidence: &ChurnEvidence, reasons: &mut Reasons) {
     let figures = &evidence.figures;
-    let mut fault = |sides: String| {
-        reasons.push((
-            Verdict::Invalid,
-            format!(
-                "the counters do not add up: {sides}; this is a fault of the generator, please \
-                 report it"
-            ),
-        ));
-    };
+    let mut fault = |sides: String| reasons.push(contradiction("counters", &sides));
     if evidence.sent != evidence.received + evidence.lost + evidence.in_flight {
         fault(format!(
             "sent {} is not received {} + lost {} + in flight {}",

@@ -3,8 +3,8 @@
 //! Owns the two identities that every attempt and every connection must satisfy. Draws no
 //! conclusion: that is `rules`'.
 
+use crate::measure::latency::Latency;
 use crate::measure::sums::add_fields;
-use crate::measure::tally::Latency;
 
 /// Counters and histograms of one thread, or of all.
 #[derive(Clone, Debug, Default)]

@@ -40,7 +40,7 @@ number is seconds).
 
 Exit codes:
   0    the report is VALID or SUSPECT (read the reasons it gives)
-  1    the run failed: nothing could be connected, or nothing was answered
+  1    the run failed: nothing could be connected, nothing was answered, or an agent failed
   2    the command line makes no sense
   3    a threshold was not met (--threshold), or the run was ended by --abort-on
   4    the report is INVALID: connections failed, replies were wrong or missing, the ledger of a

@@ -7,8 +7,8 @@
 
 use crate::fanout::field::scatter;
 use crate::fanout::track::{ByHash, SequenceCounts, Tracks};
+use crate::measure::latency::Latency;
 use crate::measure::sums::add_fields;
-use crate::measure::tally::Latency;
 
 /// Messages that one thread follows over its subscribers; 40 bytes each. When there are more, every
 /// second, fourth, … of them is followed.

@@ -170,6 +170,13 @@ pub struct ClassFigures {
     pub ledger: Ledger,
 }
 
+impl ClassFigures {
+    /// They were made slow, or stalled: what they missed is not held against the server.
+    pub fn is_lagging(&self) -> bool {
+        matches!(self.class.as_ref(), "slow" | "stalled")
+    }
+}
+
 /// What was asked for, beyond the settings of every command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as in options::Options")]
@@ -259,7 +266,7 @@ pub fn figures(config: &Config, measured: &Measured) -> Option<Fanout> {
     let options = config.fanout.as_ref()?;
     let sheet = measured.sheet.fanout.as_ref()?;
     let (classes, ledger) = classes(options, measured, sheet);
-    let seconds = measured.measured_ns as f64 / 1e9;
+    let seconds = measured.seconds();
     let per_second = |count: u64| {
         if seconds > 0.0 {
             count as f64 / seconds

@@ -2,7 +2,7 @@
 //! the server paces. Pure, like `rules`, which asks it.
 
 use crate::fanout::foreign_figures::{FeedFigures, ForeignFigures, SequenceFigures};
-use crate::measure::verdict::{Reasons, Verdict};
+use crate::measure::verdict::{Reasons, Verdict, contradiction, push_counts};
 use crate::quantity::{format_count, format_ns};
 
 /// The first message that could not be interpreted, behind a sentence and the mark that ends it.
@@ -150,12 +150,7 @@ fn numbers(sequence: &SequenceFigures, example: &str, reasons: &mut Reasons) {
         ));
     }
     if !sequence.adds_up {
-        reasons.push((
-            Verdict::Invalid,
-            "the numbers do not add up: expected is not seen + missing; this is a fault of the \
-             generator, please report it"
-                .into(),
-        ));
+        reasons.push(contradiction("numbers", "expected is not seen + missing"));
     }
     if counts.missing > 0 {
         reasons.push((
@@ -178,11 +173,10 @@ fn numbers(sequence: &SequenceFigures, example: &str, reasons: &mut Reasons) {
             "messages were of keys beyond the 16,384 that are followed per subscriber",
         ),
     ];
-    for (count, what) in found {
-        if count > 0 {
-            reasons.push((Verdict::Suspect, format!("{} {what}", format_count(count))));
-        }
-    }
+    push_counts(
+        reasons,
+        found.map(|(count, what)| (Verdict::Suspect, count, what)),
+    );
 }
 
 #[cfg(test)]

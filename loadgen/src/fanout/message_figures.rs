@@ -12,8 +12,8 @@ use crate::fanout::layout::{Class, Layout, Pace};
 use crate::fanout::options::Options;
 use crate::fanout::sheet::FanoutSheet;
 use crate::measure::figures::Percentiles;
+use crate::measure::latency::Latency;
 use crate::measure::model::Measured;
-use crate::measure::tally::Latency;
 use crate::pace::plan::Window;
 
 /// Of each followed message, over the healthy subscribers of its topic.

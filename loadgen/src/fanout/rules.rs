@@ -4,7 +4,7 @@
 use crate::fanout::figures::Ledger;
 use crate::fanout::foreign_figures::{FeedFigures, ForeignFigures};
 use crate::fanout::foreign_rules;
-use crate::measure::verdict::{Reasons, Verdict};
+use crate::measure::verdict::{Reasons, Verdict, push_counts};
 use crate::quantity::{format_count, format_ns};
 
 /// What the rules look at.
@@ -44,38 +44,39 @@ pub fn judge(evidence: &FanoutEvidence, drain_ns: u64, reasons: &mut Reasons) {
     if let Some(foreign) = &evidence.foreign {
         foreign_rules::foreign(foreign, evidence.unconfirmed, reasons);
     }
-    let mut count = |weight, count: u64, what: &str| {
-        if count > 0 {
-            reasons.push((weight, format!("{} {what}", format_count(count))));
-        }
+    let unconfirmed = if evidence.foreign.is_none() {
+        evidence.unconfirmed
+    } else {
+        0 // `foreign_rules` has said it.
     };
-    if evidence.foreign.is_none() {
-        count(
+    let counts = [
+        (
             Verdict::Invalid,
-            evidence.unconfirmed,
+            unconfirmed,
             "subscriptions were never confirmed: no probe or answer came (wrong path, dialect or topic?)",
-        );
-    }
-    count(
-        Verdict::Invalid,
-        evidence.unanswered,
-        "messages were published without an answer: nobody knows whether they exist",
-    );
-    count(
-        Verdict::Suspect,
-        evidence.refused,
-        "messages were refused by the server; see errors",
-    );
-    count(
-        Verdict::Invalid,
-        evidence.unsent,
-        "messages were due but could not be sent: their publisher's connection was gone",
-    );
-    count(
-        Verdict::Suspect,
-        evidence.unsolicited,
-        "messages reached publishers, which had not subscribed to anything",
-    );
+        ),
+        (
+            Verdict::Invalid,
+            evidence.unanswered,
+            "messages were published without an answer: nobody knows whether they exist",
+        ),
+        (
+            Verdict::Suspect,
+            evidence.refused,
+            "messages were refused by the server; see errors",
+        ),
+        (
+            Verdict::Invalid,
+            evidence.unsent,
+            "messages were due but could not be sent: their publisher's connection was gone",
+        ),
+        (
+            Verdict::Suspect,
+            evidence.unsolicited,
+            "messages reached publishers, which had not subscribed to anything",
+        ),
+    ];
+    push_counts(reasons, counts);
     if evidence.healthy.delivered + evidence.lagging.delivered == 0 {
         let cause = evidence
             .foreign
@@ -117,11 +118,10 @@ fn copies(evidence: &FanoutEvidence, reasons: &mut Reasons) {
             "times the server broke its own numbering; see errors",
         ),
     ];
-    for (count, what) in wrong {
-        if count > 0 {
-            reasons.push((Verdict::Invalid, format!("{} {what}", format_count(count))));
-        }
-    }
+    push_counts(
+        reasons,
+        wrong.map(|(count, what)| (Verdict::Invalid, count, what)),
+    );
 }
 
 /// What the ledger lacks.

@@ -6,8 +6,8 @@ use crate::fanout::board::Board;
 use crate::fanout::books::{Books, Counts};
 use crate::fanout::feed::FeedSheet;
 use crate::fanout::layout::{CLASSES, Class, Layout};
+use crate::measure::latency::Latency;
 use crate::measure::sums::add_fields;
-use crate::measure::tally::Latency;
 
 /// Sums over the subscriptions of some subscribers, from which follows what they are still owed
 /// once it is known how much was published.

@@ -2,16 +2,17 @@
 //!
 //! Every payload carries a stamp: run, stream, number, sequence, due time, send time, length and a
 //! CRC32C over the stamp and everything behind it. What follows the stamp is a pure function of
-//! stream and sequence. Knows no frame, no dialect and no clock.
+//! stream and sequence. Owns where in a payload the stamp stands and how it is found again; its bytes
+//! are those of `bytes`. Knows no frame, no dialect and no clock.
 
 use crate::fanout::document;
 use crate::fanout::options::Form;
 
-/// Bytes of a stamp: run 4, stream 3, flags 1, length 3, number 6, sequence 5, due 8, delay 5, CRC 4.
-const STAMP: usize = 39;
-const CRC_AT: usize = STAMP - 4;
-/// A stamp in hexadecimal, where payloads are text.
-const STAMP_HEX: usize = 2 * STAMP;
+mod bytes;
+
+pub use bytes::Stamp;
+use bytes::{STAMP, STAMP_HEX, from_hex, pack, seal, stamped_size, to_hex, unpack};
+
 const JSON_OPEN: &[u8] = b"{\"stamp\":\"";
 /// The quote that ends the stamp.
 const JSON_SHUT: usize = 1;
@@ -23,27 +24,6 @@ pub const SIZE_MAX: usize = (1 << 24) - 1;
 pub const STREAMS_MAX: u32 = 1 << 24;
 /// Neighbouring sequences take the filling at offsets that repeat after this many messages.
 const FILLING_OFFSETS: u64 = 61;
-const FLAG_PROBE: u8 = 1;
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// What a message says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Stamp {
-    /// Run that published it.
-    pub run: u32,
-    /// Stream it belongs to: one publisher's messages on one topic.
-    pub stream: u32,
-    /// Sent before the load, to find out whether subscribers hear it.
-    pub is_probe: bool,
-    /// Place in the schedule of the run. 48 bits.
-    pub number: u64,
-    /// Place in its stream, from 0. 40 bits.
-    pub sequence: u64,
-    /// When it was due, CLOCK_MONOTONIC.
-    pub intended_ns: u64,
-    /// When it was written for sending; at most 18 minutes after it was due.
-    pub sent_ns: u64,
-}
 
 /// What a received payload turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,16 +131,20 @@ impl Codec {
     /// Replaces `out` by the payload of a message.
     pub fn write(&self, stamp: &Stamp, out: &mut Vec<u8>) {
         out.clear();
-        let mut bytes = self.pack(stamp);
+        let stamp = Stamp {
+            run: self.run,
+            ..*stamp
+        };
+        let mut bytes = pack(&stamp, self.size);
         let (at, behind) = self.places();
         match self.form {
             Form::Binary => {
                 out.extend_from_slice(&bytes);
-                self.fill(stamp, out);
+                self.fill(&stamp, out);
             }
             Form::Text => {
                 self.begin_stamp(out);
-                self.fill(stamp, out);
+                self.fill(&stamp, out);
             }
             Form::Json => {
                 out.extend_from_slice(JSON_OPEN);
@@ -175,16 +159,10 @@ impl Codec {
         } else {
             &[]
         };
-        let crc = checksum(&bytes[..CRC_AT], covered);
-        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        seal(&mut bytes, covered);
         match self.form {
             Form::Binary => out[..STAMP].copy_from_slice(&bytes),
-            Form::Text | Form::Json => {
-                for (pair, byte) in out[at..at + STAMP_HEX].chunks_exact_mut(2).zip(bytes) {
-                    pair[0] = HEX[usize::from(byte >> 4)];
-                    pair[1] = HEX[usize::from(byte & 15)];
-                }
-            }
+            Form::Text | Form::Json => to_hex(&bytes, &mut out[at..at + STAMP_HEX]),
         }
     }
 
@@ -219,24 +197,6 @@ impl Codec {
         (at, at + size)
     }
 
-    fn pack(&self, stamp: &Stamp) -> [u8; STAMP] {
-        let mut out = [0; STAMP];
-        let delay_ns = stamp
-            .sent_ns
-            .saturating_sub(stamp.intended_ns)
-            .min((1 << 40) - 1);
-        let length = self.size as u32;
-        out[0..4].copy_from_slice(&self.run.to_le_bytes());
-        out[4..7].copy_from_slice(&stamp.stream.to_le_bytes()[..3]);
-        out[7] = if stamp.is_probe { FLAG_PROBE } else { 0 };
-        out[8..11].copy_from_slice(&length.to_le_bytes()[..3]);
-        out[11..17].copy_from_slice(&stamp.number.to_le_bytes()[..6]);
-        out[17..22].copy_from_slice(&stamp.sequence.to_le_bytes()[..5]);
-        out[22..30].copy_from_slice(&stamp.intended_ns.to_le_bytes());
-        out[30..35].copy_from_slice(&delay_ns.to_le_bytes()[..5]);
-        out
-    }
-
     /// Says what a received payload is.
     pub fn read(&self, payload: &[u8]) -> Read {
         let (at, behind) = self.places();
@@ -250,12 +210,12 @@ impl Codec {
                 if self.form == Form::Json && !front.starts_with(JSON_OPEN) {
                     return Read::Torn;
                 }
-                if !unhex(&front[at..], &mut bytes) {
+                if !from_hex(&front[at..], &mut bytes) {
                     return Read::Torn;
                 }
             }
         }
-        self.unpack(&bytes, covered, payload.len())
+        self.judge(&bytes, covered, payload.len())
     }
 
     /// The first embedded payload that begins at `from` or later, wherever it stands in a message
@@ -273,10 +233,10 @@ impl Codec {
         let Some(hex) = message.get(hex_at..behind) else {
             return Some(torn);
         };
-        if !unhex(hex, &mut bytes) {
+        if !from_hex(hex, &mut bytes) {
             return Some(torn);
         }
-        let size = number(&bytes[8..11]) as usize;
+        let size = stamped_size(&bytes);
         let (covered, end) = if self.covers_all() {
             match message.get(behind..at.saturating_add(size)) {
                 Some(covered) => (covered, at + size),
@@ -285,64 +245,23 @@ impl Codec {
         } else {
             (&message[..0], behind)
         };
-        let read = self.unpack(&bytes, covered, size);
+        let read = self.judge(&bytes, covered, size);
         Some(Found { read, size, end })
     }
 
-    /// What a stamp says, in front of what its CRC covers, in a payload of `size` bytes.
-    fn unpack(&self, bytes: &[u8; STAMP], covered: &[u8], size: usize) -> Read {
-        let crc = number(&bytes[CRC_AT..]) as u32;
-        if crc != checksum(&bytes[..CRC_AT], covered) {
+    /// What a payload of `size` bytes is, by its stamp and by what the CRC covers behind it.
+    fn judge(&self, bytes: &[u8; STAMP], covered: &[u8], size: usize) -> Read {
+        let Some(stamp) = unpack(bytes, covered) else {
             return Read::Torn;
-        }
-        if number(&bytes[0..4]) as u32 != self.run {
+        };
+        if stamp.run != self.run {
             return Read::Stranger;
         }
-        if number(&bytes[8..11]) != size as u64 || (self.mark.is_some() && size != self.size) {
+        if stamped_size(bytes) != size || (self.mark.is_some() && size != self.size) {
             return Read::Torn;
         }
-        let intended_ns = number(&bytes[22..30]);
-        Read::Whole(Stamp {
-            run: self.run,
-            stream: number(&bytes[4..7]) as u32,
-            is_probe: bytes[7] & FLAG_PROBE != 0,
-            number: number(&bytes[11..17]),
-            sequence: number(&bytes[17..22]),
-            intended_ns,
-            sent_ns: intended_ns.saturating_add(number(&bytes[30..35])),
-        })
+        Read::Whole(stamp)
     }
-}
-
-/// A little-endian number of at most eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    let mut out = [0; 8];
-    let length = bytes.len().min(8);
-    out[..length].copy_from_slice(&bytes[..length]);
-    u64::from_le_bytes(out)
-}
-
-fn checksum(stamp: &[u8], covered: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(stamp), covered)
-}
-
-/// Only lower case, as it was written: another case is another byte than was sent.
-fn unhex(text: &[u8], out: &mut [u8; STAMP]) -> bool {
-    let digit = |character: u8| match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
-    };
-    if text.len() != STAMP_HEX {
-        return false;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-            return false;
-        };
-        *byte = high << 4 | low;
-    }
-    true
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::judge::testing::config;
     use crate::measure::gauges::Reading;
-    use crate::measure::tally::Latency;
+    use crate::measure::latency::Latency;
 
     fn watch(expression: &str) -> (AbortWatch, Fired) {
         let fired = Fired::default();

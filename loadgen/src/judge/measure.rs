@@ -6,8 +6,8 @@
 use super::metric::{Metric, Statistic};
 use super::threshold::Threshold;
 use crate::measure::figures::Percentiles;
+use crate::measure::latency::Latency;
 use crate::measure::model::{Report, ThresholdResult};
-use crate::measure::tally::Latency;
 
 /// A percentile with fewer values above it is decided by chance.
 const ABOVE_MIN: f64 = 10.0;

@@ -4,7 +4,7 @@
 //! Owns the folding of histograms into columns and of columns into cells. Knows nothing of
 //! terminals or colours: `screen` paints the [`Shade`]s, whose glyphs tell them apart without colour.
 
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 
 /// Steps of a column per factor of ten.
 const STEPS_PER_DECADE: usize = 32;

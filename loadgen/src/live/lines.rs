@@ -3,8 +3,8 @@
 //! Owns when a line is due and how it reads. A line covers everything since the line before it.
 
 use crate::config::Mode;
+use crate::measure::latency::Latency;
 use crate::measure::series::Second;
-use crate::measure::tally::Latency;
 use crate::measure::watch::{Live, LivePhase};
 use crate::pace::warmup::Warmup;
 use crate::quantity::{format_count, format_ns};

@@ -15,8 +15,8 @@ use prometheus_client::registry::Registry;
 use super::view::target_per_second;
 use crate::config::{Config, Mode};
 use crate::measure::gauges::Reading;
+use crate::measure::latency::Latency;
 use crate::measure::series::Second;
-use crate::measure::tally::Latency;
 use crate::measure::watch::{Live, LivePhase};
 
 /// Upper bounds of the buckets in nanoseconds: 1, 2, 5 of every decade from 10 us to 50 s.

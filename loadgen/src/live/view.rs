@@ -12,9 +12,9 @@ use super::heat::Column;
 use crate::config::{Config, Mode};
 use crate::measure::figures::Percentiles;
 use crate::measure::gauges::Reading;
+use crate::measure::latency::Latency;
 use crate::measure::series::Second;
 use crate::measure::sums::add_counts;
-use crate::measure::tally::Latency;
 use crate::measure::watch::{Live, LivePhase};
 
 /// Seconds that are kept for the strip and the sparkline: wider terminals are rare.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 
 /// A word of a fixed list when written, any word when read back.
 pub type Word = Cow<'static, str>;

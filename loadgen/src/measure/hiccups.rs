@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanwire_reactor::host::monotonic_ns;
 
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 
 /// How long the thread sleeps each time.
 const NAP: Duration = Duration::from_millis(1);

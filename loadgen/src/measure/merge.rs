@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use crate::measure::figures::{Connections, Latencies, Messages, Percentiles, Word};
+use crate::measure::latency::Latency;
 use crate::measure::model::{Part, Report};
 use crate::measure::sums::{add_counts, add_fields};
-use crate::measure::tally::Latency;
 use crate::measure::verdict::Limiter;
 
 mod churn;

@@ -5,6 +5,7 @@ pub mod figures;
 pub mod gauges;
 pub mod hiccups;
 pub mod host;
+pub mod latency;
 pub mod merge;
 pub mod model;
 pub mod series;

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::figures::Percentiles;
 use crate::measure::gauges::Reading;
-use crate::measure::tally::{Interval, Latency, Sheet};
+use crate::measure::latency::Latency;
+use crate::measure::tally::{Interval, Sheet};
 use crate::pace::plan::Window;
 
 /// Length of a row.

@@ -5,8 +5,8 @@
 
 use crate::config::Config;
 use crate::measure::gauges::Reading;
+use crate::measure::latency::Latency;
 use crate::measure::series::Second;
-use crate::measure::tally::Latency;
 
 /// Which part of a run this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 
 /// Lines between a quantile and the one that is half as far from 1.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;

@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
-use crate::measure::tally::Latency;
 
 /// The column of the largest values is in milliseconds; the histograms stay in nanoseconds.
 const NS_PER_MS: f64 = 1e6;

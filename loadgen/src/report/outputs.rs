@@ -9,8 +9,8 @@ use std::path::Path;
 
 use crate::cli::output::OutputSettings;
 use crate::config::{Config, Output};
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
-use crate::measure::tally::Latency;
 use crate::report::text::TimeUnit;
 use crate::report::{csv, hgrm, hlog, html, json, markdown, rows};
 

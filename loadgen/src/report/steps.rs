@@ -1,8 +1,8 @@
 //! The rows of a time series, put together so that a plot of hours has no more points than a
 //! screen can show. Percentiles of several seconds are read off their added histograms.
 
+use crate::measure::latency::Latency;
 use crate::measure::series::Second;
-use crate::measure::tally::Latency;
 
 /// One or more seconds.
 #[derive(Clone, Debug, Default)]

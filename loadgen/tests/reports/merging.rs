@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::support::reports::report;
+use fanwire_loadgen::measure::latency::Latency;
 use fanwire_loadgen::measure::merge::{combine, merge};
 use fanwire_loadgen::measure::model::{Part, Report};
-use fanwire_loadgen::measure::tally::Latency;
 use fanwire_loadgen::measure::verdict::Verdict;
 use proptest::prelude::*;
 

@@ -10,7 +10,7 @@ use crate::support::ticker::{Tick, ticker};
 use crate::support::{echo, honest, page, run, serve, upgrade};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fanwire_loadgen::measure::tally::Latency;
+use fanwire_loadgen::measure::latency::Latency;
 use fanwire_loadgen::report::json;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;

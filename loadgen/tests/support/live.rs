@@ -5,8 +5,8 @@ use fanwire_loadgen::cli::{Cli, Job};
 use fanwire_loadgen::config::Config;
 use fanwire_loadgen::measure::figures::Percentiles;
 use fanwire_loadgen::measure::gauges::Reading;
+use fanwire_loadgen::measure::latency::Latency;
 use fanwire_loadgen::measure::series::Second;
-use fanwire_loadgen::measure::tally::Latency;
 use fanwire_loadgen::measure::watch::{Live, LivePhase};
 
 /// What a command line asks for.

@@ -4,9 +4,10 @@ use clap::Parser;
 use fanwire_loadgen::cli::{Cli, Job};
 use fanwire_loadgen::config::Config;
 use fanwire_loadgen::measure::figures::Percentiles;
+use fanwire_loadgen::measure::latency::Latency;
 use fanwire_loadgen::measure::model::{Measured, Report};
 use fanwire_loadgen::measure::series::Second;
-use fanwire_loadgen::measure::tally::{Latency, Sheet};
+use fanwire_loadgen::measure::tally::Sheet;
 
 /// The configuration of a command line.
 pub fn config(line: &str) -> Config {

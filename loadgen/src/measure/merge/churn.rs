@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{over_span, percentiles};
 use crate::churn::figures::Churn;
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
 use crate::measure::sums::add_fields;
-use crate::measure::tally::Latency;
 
 /// Adds the churns among the reports.
 pub fn add(

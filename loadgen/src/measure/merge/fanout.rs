@@ -7,9 +7,9 @@ use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
 use crate::fanout::message_figures::MessageFigures;
 use crate::fanout::sheet::Comings;
 use crate::measure::figures::Percentiles;
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
 use crate::measure::sums::{add_fields, add_optional};
-use crate::measure::tally::Latency;
 
 /// What fan-outs must have in common to be parts of one.
 pub fn kind(report: &Report) -> String {

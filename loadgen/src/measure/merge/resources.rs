@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{largest, percentiles};
 use crate::measure::figures::{Generator, Server};
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
-use crate::measure::tally::Latency;
 
 /// All processes together.
 pub fn generator(

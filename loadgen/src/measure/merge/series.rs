@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::largest;
 use crate::measure::figures::Percentiles;
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
 use crate::measure::series::Second;
 use crate::measure::sums::add_counts;
-use crate::measure::tally::Latency;
 
 /// Rows of the same second become one.
 pub fn add(reports: &[Report], offsets: &[f64]) -> Result<Vec<Second>, String> {

@@ -3,8 +3,8 @@
 
 use super::block::{Block, Plot, Row, Section, Table};
 use super::distribution::{self, Curve};
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
-use crate::measure::tally::Latency;
 use crate::measure::verdict::Verdict;
 use crate::quantity::format_count;
 use crate::report::steps::steps;

@@ -2,8 +2,8 @@
 
 use super::block::{Block, Plot, Row, Table};
 use crate::measure::figures::Percentiles;
+use crate::measure::latency::Latency;
 use crate::measure::model::Report;
-use crate::measure::tally::Latency;
 use crate::quantity::format_count;
 use crate::report::rows::{LatencyRow, latency_rows};
 use crate::report::text::latency;

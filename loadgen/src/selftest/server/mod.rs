@@ -15,7 +15,7 @@ use std::time::Duration;
 use fanwire_reactor::establish::{ListenOptions, SocketOptions, listen};
 use fanwire_reactor::{Core, CoreOptions, MailSender, mailbox};
 
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 use crate::selftest::script::Script;
 use application::{Order, Stagehand};
 
