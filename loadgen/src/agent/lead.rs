@@ -3,7 +3,7 @@
 //! Owns the order of things and the deadlines. Makes no load itself. A run in which one agent fails
 //! has no report at all: a sum that lacks a part looks like a whole.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,11 @@ use crate::agent::team::{Event, Team};
 use crate::agent::wire::{FromAgent, FromLead, Progress};
 use crate::commands::{Failure, INTERRUPTED, RUN_ERROR};
 use crate::config::{Config, Mode};
+use crate::live;
+use crate::live::display::Display;
 use crate::measure::environment::Environment;
 use crate::measure::merge::merge_as;
-use crate::measure::model::Report;
+use crate::measure::model::{Part, Report};
 use crate::quantity::{format_count, format_ns};
 use crate::report::json;
 
@@ -28,6 +30,8 @@ const REPORT_MAX: Duration = Duration::from_secs(60);
 const PARTIAL_REPORT_MAX: Duration = Duration::from_secs(15);
 /// Longest wait for agents to be free again after their last word.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
+/// Lines that may wait to be written.
+const LINES_WAITING_MAX: usize = 256;
 /// Between two lines about the load, on a terminal and elsewhere.
 const LINE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
@@ -77,6 +81,8 @@ struct Lead<'a> {
     went: Option<Instant>,
     /// When the agents were told to end early.
     stopped: Option<Instant>,
+    /// Writes lines for whoever watches; a terminal that stands still must not hold up the agents.
+    display: Option<Display<String>>,
     line: Line,
 }
 
@@ -121,6 +127,10 @@ pub fn measure(
         is_interrupted,
         went: None,
         stopped: None,
+        display: match config.outputs.is_quiet {
+            true => None,
+            false => live::plain_lines(LINES_WAITING_MAX).ok(),
+        },
         line: Line {
             every: match io::stderr().is_terminal() {
                 true => LINE_EVERY.0,
@@ -130,16 +140,19 @@ pub fn measure(
             received: 0,
         },
     };
-    lead.run()?;
+    let ended = lead.run();
+    if let Some(display) = &mut lead.display {
+        display.end();
+    }
+    ended?;
     lead.await_release();
     lead.add_up(agents)
 }
 
 impl Lead<'_> {
-    /// For whoever watches.
     fn say(&self, line: &str) {
-        if !self.config.outputs.is_quiet {
-            let _ = writeln!(io::stderr(), "{line}");
+        if let Some(display) = &self.display {
+            display.show(format!("{line}\n"));
         }
     }
 
@@ -223,6 +236,7 @@ impl Lead<'_> {
                 let (open_text, failed) = (format_count(open), format_count(failed));
                 let line = format!("{name}: {open_text} connections open, {failed} failed");
                 (member.stage, member.opened) = (Stage::Opened, open);
+                member.progress.open = open;
                 if self.config.mode != Mode::Storm {
                     self.say(&line);
                 }
@@ -337,7 +351,8 @@ impl Lead<'_> {
             (None, Some(went)) => {
                 let load_ns = self
                     .config
-                    .warmup_ns
+                    .warmup
+                    .longest_ns()
                     .saturating_add(self.config.measured_ns());
                 went + Duration::from_nanos(load_ns) + drain + REPORT_MAX
             }
@@ -404,11 +419,10 @@ impl Lead<'_> {
 
     fn add_up(self, agents: &Agents) -> Result<Report, Failure> {
         let spread = self.spread();
-        let reports: Vec<Report> = self
-            .members
-            .into_iter()
-            .filter_map(|member| member.report)
-            .collect();
+        let reported = self.members.into_iter();
+        let (names, reports): (Vec<String>, Vec<Report>) = reported
+            .filter_map(|member| Some((member.name, member.report?)))
+            .unzip();
         let mut sum = merge_as("agent", &reports).map_err(Failure::run)?;
         sum.environment.command_line = Environment::read(&[], None).command_line;
         sum.config.seed = self.config.seed;
@@ -417,10 +431,15 @@ impl Lead<'_> {
         sum.config.rate_per_second = self.config.rate;
         sum.config.connect_rate_per_second = self.config.connect_rate;
         sum.notes.push(made_by(agents, spread));
-        let host = |report: &Report| report.environment.host_id.clone();
-        if reports.iter().any(|report| host(report) != host(&sum)) {
-            sum.notes
-                .push("the host described here is that of agent 1".to_owned());
+        if reports.len() > 1 {
+            let parts = names.into_iter().zip(reports);
+            sum.parts = parts
+                .map(|(name, report)| Part {
+                    name,
+                    stage: String::new(),
+                    report,
+                })
+                .collect();
         }
         Ok(sum)
     }
@@ -450,19 +469,16 @@ fn check_version(version: &str) -> Result<(), String> {
 }
 
 fn made_by(agents: &Agents, spread: Option<Duration>) -> String {
-    let names: Vec<String> = agents
-        .addresses
-        .iter()
-        .zip(1..)
-        .map(|(address, number)| format!("{number} is {address}"))
-        .collect();
-    let count = match names.len() {
+    let count = match agents.addresses.len() {
         1 => return format!("made by the agent {}", agents.addresses.concat()),
         count => count,
     };
     let began = spread.map_or_else(String::new, |spread| {
         let spread = format_ns(spread.as_nanos() as u64);
-        format!(" that began within {spread} of each other")
+        format!(", which began within {spread} of each other")
     });
-    format!("made by {count} agents{began}: agent {}", names.join(", "))
+    format!(
+        "made by {count} agents{began}; their shares are the parts of this report, and the host that \
+         it describes is that of agent 1"
+    )
 }

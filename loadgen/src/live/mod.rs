@@ -172,6 +172,15 @@ impl Drop for LiveView {
     }
 }
 
+/// Lines for standard error, each with its end. At most `waiting_max` wait; what does not fit is
+/// dropped, so that whoever writes them never waits.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn plain_lines(waiting_max: usize) -> io::Result<Display<String>> {
+    Display::start(LinePainter, waiting_max)
+}
+
 /// Writes lines to standard error.
 struct LinePainter;
 
@@ -200,7 +209,7 @@ impl PlainLines {
             began: Instant::now(),
             label: label.map_or_else(String::new, |label| format!("{label}: ")),
             lines: Lines::new(every),
-            display: Display::start(LinePainter, LINES_WAITING_MAX)?,
+            display: plain_lines(LINES_WAITING_MAX)?,
         })
     }
 }

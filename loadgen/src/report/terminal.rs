@@ -80,7 +80,11 @@ fn deduplicated(lines: &[String]) -> Vec<&String> {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0}%", share * 100.0)
+    // A saved report may hold any number, and a hundred times it need not be one.
+    format!(
+        "{:.0}%",
+        share.clamp(f64::MIN / 100.0, f64::MAX / 100.0) * 100.0
+    )
 }
 
 fn head(report: &Report, out: &mut String) -> fmt::Result {

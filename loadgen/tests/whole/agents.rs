@@ -95,12 +95,22 @@ fn two_agents_make_one_load() {
     assert_eq!(counts.messages.load(Ordering::SeqCst), 1_001);
     assert_eq!(counts.upgraded.load(Ordering::SeqCst), 5);
     let notes = outcome.json["notes"].to_string();
-    let named = format!("agent 1 is {}, 2 is {}", one.address, two.address);
-    assert!(
-        notes.contains("made by 2 agents that began within"),
-        "{notes}"
-    );
-    assert!(notes.contains(&named), "{notes}");
+    let sentence = "made by 2 agents, which began within";
+    assert!(notes.contains(sentence), "{notes}");
+    for (number, agent, connections, messages) in [(0, &one, 2, 400), (1, &two, 3, 601)] {
+        let part = &outcome.json["parts"][number];
+        let name = format!("agent {} ({})", number + 1, agent.address);
+        assert_eq!(part["name"], name);
+        assert!(
+            outcome.text.contains(&format!("{name}: echo")),
+            "{}",
+            outcome.text
+        );
+        assert_eq!(part["report"]["connections"]["upgraded"], connections);
+        assert_eq!(part["report"]["messages"]["received"], messages);
+    }
+    let seed = |part: usize| &outcome.json["parts"][part]["report"]["config"]["seed"];
+    assert_ne!(seed(0), seed(1));
     let typed: Vec<&str> = outcome.json["environment"]["command_line"]
         .as_array()
         .expect("a list")

@@ -403,7 +403,7 @@ pub fn errors(report: &Report) -> Option<Section> {
     Section::unless_empty("Errors", blocks)
 }
 
-/// The loads of a scenario in one table; each has a section of its own further down.
+/// The loads of a scenario, or the shares of agents, in one table; each has a section of its own further down.
 pub fn parts(report: &Report) -> Option<Section> {
     let rows: Vec<Row> = report
         .parts
@@ -431,7 +431,7 @@ pub fn parts(report: &Report) -> Option<Section> {
         })
         .collect();
     let head = [
-        "load", "stage", "mode", "rate", "p50", "p99", "max", "verdict",
+        "part", "stage", "mode", "rate", "p50", "p99", "max", "verdict",
     ];
     let table = Table {
         head: head.map(str::to_owned).to_vec(),
@@ -439,7 +439,7 @@ pub fn parts(report: &Report) -> Option<Section> {
         ..Table::default()
     };
     (!table.rows.is_empty()).then(|| Section {
-        title: "Loads of the scenario".to_owned(),
+        title: "Parts of this load".to_owned(),
         blocks: vec![Block::Table(table)],
     })
 }
