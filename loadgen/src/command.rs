@@ -13,6 +13,11 @@ pub enum Command {
     Stop,
     /// Fan-out: nothing more is to be expected; the sheet is wanted.
     Account,
+    /// Measuring starts sooner than was announced.
+    Measure(Window),
+    /// Warm-up: the response times since the last such question are wanted. The number of the
+    /// question, from 0.
+    Warmth(u32),
     /// A second is over: what was timed in it is wanted. The number of the second, from 0.
     Pulse(u32),
 }

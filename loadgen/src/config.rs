@@ -21,6 +21,7 @@ use crate::message::tokens::Tokens;
 use crate::pace::catchup::CatchUp;
 use crate::pace::plan::{Arrival, Plan};
 use crate::pace::rate::{Curve, Stage};
+use crate::pace::warmup::Warmup;
 
 /// Which job a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +86,8 @@ pub struct Config {
     pub threads: usize,
     /// Measured time.
     pub duration_ns: u64,
-    /// Time before measuring starts, load included.
-    pub warmup_ns: u64,
+    /// Load before measuring starts.
+    pub warmup: Warmup,
     /// Payload bytes of a message.
     pub message_size: usize,
     /// Open loop: messages (storm: connections) per second, all threads together.
@@ -185,7 +186,7 @@ impl Config {
             .filter(|_| self.pace.arrival != Arrival::Poisson);
         let end_ns = curve.and_then(|curve| curve.due_ns(messages_max as f64));
         end_ns.map_or(self.duration_ns, |end_ns| {
-            let measured_ns = end_ns.saturating_sub(self.warmup_ns);
+            let measured_ns = end_ns.saturating_sub(self.warmup.longest_ns());
             measured_ns.clamp(1, self.duration_ns.max(1))
         })
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::measure::environment::Environment;
 use crate::measure::gauges::{FanoutShown, Gauges, Reading};
 use crate::measure::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
 use crate::measure::model::{Measured, Report};
-use crate::measure::series::{Pulse, Results, Series};
+use crate::measure::series::{Pulse, Results, Series, Warmth};
 use crate::measure::tally::Sheet;
 use crate::measure::watch::{LivePhase, Watch};
 use crate::pace::plan::Window;
@@ -28,6 +28,7 @@ mod barrier;
 mod copies;
 mod looking;
 mod place;
+mod warming;
 
 pub use barrier::Barrier;
 pub use copies::all_connections;
@@ -48,6 +49,8 @@ const MAILS: usize = 64;
 struct Crew {
     mail: MailSender<Command>,
     join: JoinHandle<()>,
+    /// The thread stays until this is dropped.
+    stays: Option<Sender<()>>,
     gauges: Arc<Gauges>,
 }
 
@@ -61,6 +64,7 @@ struct Run {
     /// Of threads that had nothing left to do before the window ended.
     early_sheets: Vec<Sheet>,
     pulses: Receiver<Pulse>,
+    warmths: Receiver<Warmth>,
     series: Series,
     /// CPU times when the last row ended.
     row_edge: Edge,
@@ -163,13 +167,15 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
     let (notice_sender, notices) = mpsc::channel();
     let (sheet_sender, sheets) = mpsc::channel();
     let (pulse_sender, pulses) = mpsc::channel();
-    let results = Results::new(sheet_sender, pulse_sender);
+    let (warmth_sender, warmths) = mpsc::channel();
+    let results = Results::new(sheet_sender, pulse_sender, warmth_sender);
     let mut crew = Vec::with_capacity(config.threads);
     for thread in 0..config.threads {
         let (mut senders, receiver) =
             mailbox(1, MAILS).map_err(|error| format!("cannot create a mailbox: {error}"))?;
         let mail = senders.pop().ok_or("a mailbox without a sender")?;
         let gauges = Arc::new(Gauges::default());
+        let (stays, release) = mpsc::channel();
         let place = Place {
             config: Arc::clone(config),
             thread,
@@ -179,9 +185,14 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
         };
         let join = std::thread::Builder::new()
             .name(format!("load-{thread}"))
-            .spawn(move || place.run(receiver))
+            .spawn(move || place.run(receiver, &release))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        crew.push(Crew { mail, join, gauges });
+        crew.push(Crew {
+            mail,
+            join,
+            stays: Some(stays),
+            gauges,
+        });
     }
     Ok(Run {
         own_threads: vec![None; config.threads],
@@ -190,6 +201,7 @@ fn start(config: &Arc<Config>, hooks: Hooks) -> Result<Run, String> {
         sheets,
         early_sheets: Vec::new(),
         pulses,
+        warmths,
         series: Series::default(),
         row_edge: Edge::default(),
         measured: Measured {
@@ -302,7 +314,7 @@ impl Run {
             return;
         }
         let start_ns = monotonic_ns() + LEAD_NS;
-        let measure_from_ns = start_ns + self.config.warmup_ns;
+        let measure_from_ns = start_ns + self.config.warmup.longest_ns();
         let until_ns = measure_from_ns + self.config.measured_ns();
         let window = Window {
             start_ns,
@@ -313,17 +325,18 @@ impl Run {
         self.series = Series::begin(self.crew.len(), window, self.reading());
         self.command(Command::Begin(window));
         self.row_edge = self.edge();
-        let is_whole = self.wait_until(measure_from_ns, until_ns);
+        let is_whole = self.warm_up();
+        let window = self.measured.window.unwrap_or(window);
         let begin = self.edge();
         self.sample_memory(server_before, own_before);
-        let is_whole = is_whole && self.wait_until(until_ns, until_ns);
+        let is_whole = is_whole && self.wait_until(window.until_ns, window.until_ns);
         let end = self.edge();
         self.measured.is_interrupted = self.is_interrupted();
         if is_whole {
             self.measured.measured_ns = window.measured_ns();
         } else {
             self.command(Command::Stop);
-            self.measured.measured_ns = end.at_ns.saturating_sub(measure_from_ns);
+            self.measured.measured_ns = end.at_ns.saturating_sub(window.measure_from_ns);
             self.measured.window = Some(Window {
                 until_ns: end.at_ns,
                 ..window
@@ -474,6 +487,7 @@ impl Run {
         if let Some(reason) = self.stop_reason.take() {
             self.measured.notes.push(reason);
         }
+        self.crew.iter_mut().for_each(|crew| crew.stays = None);
         while Instant::now() < deadline && self.crew.iter().any(|crew| !crew.join.is_finished()) {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -424,12 +424,21 @@ impl Application for Storm {
     fn on_mail(&mut self, io: &mut Io, mail: Command) {
         match mail {
             Command::Begin(window) => self.begin(io, window),
+            Command::Measure(window) if !self.is_draining => {
+                self.shared.desk.borrow_mut().window = Some(window);
+                io.set_alarm(window.until_ns);
+            }
+            Command::Warmth(look) => {
+                if let Some(results) = &self.results {
+                    results.warmth(look, &mut self.shared.desk.borrow_mut().sheet);
+                }
+            }
             Command::Pulse(second) => {
                 if let Some(results) = &self.results {
                     results.pulse(second, &mut self.shared.desk.borrow_mut().sheet);
                 }
             }
-            Command::Prepare | Command::Account => {}
+            Command::Measure(_) | Command::Prepare | Command::Account => {}
             Command::Stop => {
                 let now_ns = io.read_clock_ns();
                 if let Some(window) = &mut self.shared.desk.borrow_mut().window {

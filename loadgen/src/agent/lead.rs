@@ -363,7 +363,8 @@ impl Lead<'_> {
             (None, Some(went)) => {
                 let load_ns = self
                     .config
-                    .warmup_ns
+                    .warmup
+                    .longest_ns()
                     .saturating_add(self.config.measured_ns());
                 went + Duration::from_nanos(load_ns) + drain + REPORT_MAX
             }

@@ -400,7 +400,7 @@ mod tests {
     #[test]
     fn a_command_line_arrives_as_it_was_meant() {
         let order = order(
-            "echo ws://127.0.0.1:9/x -c10 -z 3s -q 4k --deflate -HA:b -H C:d --text --json - --quiet \
+            "echo ws://127.0.0.1:9/x -c10 -z 3s -R 4k --deflate -HA:b -H C:d --text --json - --quiet \
              --threshold echo.p99<1ms --agents 127.0.0.1:1,127.0.0.1:2",
         )
         .expect("a load");

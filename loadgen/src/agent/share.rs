@@ -6,6 +6,7 @@
 
 use crate::config::{Config, Mode};
 use crate::pace::plan::{Arrival, share};
+use crate::pace::warmup::Warmup;
 
 /// Keeps the seeds of agents apart: any odd constant does.
 const SEED_STEP: u64 = 0xa076_1d64_78bd_642f;
@@ -26,9 +27,17 @@ pub fn divide(config: &Config, index: usize, of: usize) -> Result<Config, String
              name fewer agents"
         ));
     }
+    if config.warmup == Warmup::Auto {
+        return Err(
+            "-w auto does not go with --agents: each would find the load steady at a time of its \
+             own, and all have to measure the same seconds; say how long, as in -w 5s"
+                .into(),
+        );
+    }
     let (connections, before) = share(whole, index, of);
     let fraction = f64::from(connections) / f64::from(whole);
     let mut part = config.clone();
+    part.warmup = config.warmup.of_window();
     part.connections = connections;
     part.threads = config.threads.min(connections as usize);
     part.rate = config.rate.map(|rate| rate * fraction);

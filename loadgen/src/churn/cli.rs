@@ -8,7 +8,8 @@ use crate::churn::options::{Departure, Options};
 use crate::cli::CommonArguments;
 use crate::cli::message::MessageArguments;
 use crate::config::{Config, Mode};
-use crate::quantity::{parse_duration_ns, parse_rate};
+use crate::pace::warmup::{WINDOW_NS, Warmup};
+use crate::quantity::parse_rate;
 
 /// What `churn --help` ends with.
 pub const EXAMPLES: &str = "\
@@ -53,9 +54,10 @@ pub struct ChurnArguments {
     /// is let in
     #[arg(long)]
     hold_only: bool,
-    /// Churn before measuring starts
-    #[arg(short, long, default_value = "1s", value_name = "TIME", value_parser = parse_duration_ns)]
-    warmup: u64,
+    /// Churn before measuring starts: a time, or auto: until rate and median response time are steady
+    /// from one second to the next, 10 s at most [default: auto; 1s with --hold-only or --agents]
+    #[arg(short, long, value_name = "TIME", value_parser = Warmup::parse)]
+    warmup: Option<Warmup>,
     /// New connections per second while opening the first ones (default: as fast as they open)
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     connect_rate: Option<f64>,
@@ -97,13 +99,23 @@ impl ChurnArguments {
                 Lifetime::Exponential { mean_ns }
             }
         };
+        // Without messages there is nothing that tells when the load is steady.
+        let unsaid = if self.hold_only {
+            Warmup::Fixed(WINDOW_NS)
+        } else {
+            Warmup::Unsaid
+        };
+        let warmup = self.warmup.unwrap_or(unsaid);
+        if self.hold_only && warmup.is_auto() {
+            return Err("-w auto needs messages to tell by; with --hold-only say how long".into());
+        }
         let rate = self.rate_per_conn.map(|rate| rate * connections);
         if rate.is_some_and(|rate| rate > RATE_MAX) {
             return Err("-r times -c is more than 1000m messages per second".into());
         }
         Ok(Config {
             rate,
-            warmup_ns: self.warmup,
+            warmup,
             connect_rate: self.connect_rate,
             churn: Some(Options {
                 lifetime,

@@ -452,6 +452,11 @@ impl Application for Churner {
     fn on_mail(&mut self, io: &mut Io, mail: Command) {
         match mail {
             Command::Begin(window) => self.begin(io, window),
+            Command::Measure(window) if self.phase == Phase::Running => {
+                self.bench.desk.window = Some(window);
+                self.carry_on(io);
+            }
+            Command::Warmth(look) => self.results.warmth(look, &mut self.bench.desk.sheet),
             Command::Pulse(second) => self.results.pulse(second, &mut self.bench.desk.sheet),
             Command::Stop => {
                 let now_ns = io.read_clock_ns();
@@ -460,7 +465,7 @@ impl Application for Churner {
                 }
                 self.drain(io);
             }
-            Command::Prepare | Command::Account => {}
+            Command::Measure(_) | Command::Prepare | Command::Account => {}
         }
     }
 

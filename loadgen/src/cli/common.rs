@@ -19,6 +19,7 @@ use crate::connect::target::{Target, parse_sources};
 use crate::message::messages::MessageSettings;
 use crate::message::payload::{CONNECTIONS_MAX, Verify};
 use crate::message::tokens::Tokens;
+use crate::pace::warmup::Warmup;
 use crate::quantity::{parse_count, parse_duration_ns};
 
 /// What every load command takes.
@@ -287,7 +288,7 @@ impl CommonArguments {
             // A thread without a connection would only burn a CPU.
             threads: self.threads.min(u64::from(connections)) as usize,
             duration_ns: self.duration.unwrap_or(DURATION_NS),
-            warmup_ns: 0,
+            warmup: Warmup::NONE,
             message_size: 64,
             rate: None,
             in_flight: 1,

@@ -56,6 +56,10 @@ impl<Extra: Args> LoadCommand<Extra> {
                 "--runs and --restart repeat a single load; here use --repeat or --confirm".into(),
             );
         }
+        let config = Config {
+            warmup: config.warmup.of_window(),
+            ..config
+        };
         Ok((config, extra))
     }
 }

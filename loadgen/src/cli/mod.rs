@@ -20,6 +20,7 @@ use crate::commands;
 use crate::config::{Config, Mode};
 use crate::fanout::cli::FanoutArguments;
 use crate::fanout::foreign_cli;
+use crate::pace::warmup::Warmup;
 use crate::quantity::{parse_duration_ns, parse_rate};
 
 const EXAMPLES: &str = "\
@@ -142,9 +143,10 @@ pub struct StormArguments {
     rate: Option<f64>,
     #[command(flatten)]
     rhythm: RhythmArguments,
-    /// Load before measuring starts [default: 1s; 0 with --stage]
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration_ns)]
-    warmup: Option<u64>,
+    /// Load before measuring starts: a time, or auto: until rate and median response time are
+    /// steady from one second to the next, 10 s at most [default: auto; 0 with --stage, 1s with --agents]
+    #[arg(short, long, value_name = "TIME", value_parser = Warmup::parse)]
+    warmup: Option<Warmup>,
 }
 
 /// `conformance`.
@@ -264,6 +266,7 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fanout::options::Form;
     use crate::message::payload::Verify;
 
     fn job(line: &str) -> Result<Job, String> {
@@ -290,7 +293,31 @@ mod tests {
         assert_eq!(config.message_size, 16_384);
         assert_eq!(config.headers, [("A".to_owned(), "b".to_owned())]);
         assert_eq!(config.verify, Verify::Full);
-        assert_eq!(config.warmup_ns, 1_000_000_000);
+        assert_eq!(config.warmup, Warmup::Unsaid);
+    }
+
+    #[test]
+    fn the_stamp_of_our_own_messages_is_their_payload() {
+        let form = |line: &str| config(line).fanout.expect("a fan-out").form;
+        assert_eq!(form("fanout ws://127.0.0.1 -R 9"), Form::Binary);
+        assert_eq!(form("fanout ws://127.0.0.1 -R 9 --stamp bin"), Form::Binary);
+        assert_eq!(form("fanout ws://127.0.0.1 -R 9 --stamp text"), Form::Text);
+    }
+
+    #[test]
+    fn warm_ups() {
+        let warmup = |line: &str| config(line).warmup;
+        assert_eq!(warmup("echo ws://127.0.0.1 -w auto"), Warmup::Auto);
+        assert_eq!(warmup("storm ws://127.0.0.1"), Warmup::Unsaid);
+        assert_eq!(warmup("fanout ws://127.0.0.1 -R 9"), Warmup::Unsaid);
+        assert_eq!(warmup("echo ws://127.0.0.1 -n 10"), Warmup::NONE);
+        assert_eq!(warmup("echo ws://127.0.0.1 --stage 1s:10"), Warmup::NONE);
+        assert_eq!(warmup("idle ws://127.0.0.1"), Warmup::NONE);
+    }
+
+    #[test]
+    fn q_is_quiet() {
+        assert!(config("echo ws://127.0.0.1 -q").outputs.is_quiet);
     }
 
     #[test]
@@ -325,6 +352,26 @@ mod tests {
             (
                 "echo ws://127.0.0.1 -R 10 --in-flight 4",
                 "cannot be used with",
+            ),
+            ("echo ws://127.0.0.1 -w soon", "auto"),
+            ("echo ws://127.0.0.1 -n 10 -w auto", "-d"),
+            ("echo ws://127.0.0.1 --stage 1s:10 -w auto", "-w"),
+            ("fanout ws://127.0.0.1 --stage 1s:10 -w auto", "-w"),
+            (
+                "fanout ws://127.0.0.1 -R 9 --stamp json:/ts",
+                "--readers-only",
+            ),
+            (
+                "fanout ws://127.0.0.1 -R 9 --stamp text --payload json",
+                "--stamp",
+            ),
+            (
+                "fanout ws://127.0.0.1 --readers-only --stamp bin",
+                "json:/ts",
+            ),
+            (
+                "fanout ws://127.0.0.1 -R 9 --stamp bin --dialect custom",
+                "--payload text",
             ),
             ("echo ws://127.0.0.1 --text --binary", "cannot be used with"),
             ("echo ws://127.0.0.1 -s 1g", "KiB"),

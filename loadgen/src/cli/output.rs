@@ -16,7 +16,7 @@ pub struct OutputArguments {
     #[command(flatten)]
     files: FileArguments,
     /// Show nothing while the run lasts
-    #[arg(long)]
+    #[arg(short, long)]
     quiet: bool,
     /// Plain lines instead of the live view on a terminal
     #[arg(long)]

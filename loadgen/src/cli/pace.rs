@@ -6,10 +6,9 @@ use crate::config::{Config, PaceSettings};
 use crate::pace::catchup::CatchUp;
 use crate::pace::plan::Arrival;
 use crate::pace::rate::{Stage, parse_stages};
-use crate::quantity::{parse_count, parse_duration_ns, parse_rate};
+use crate::pace::warmup::Warmup;
+use crate::quantity::{parse_count, parse_rate};
 
-/// Warm-up where nothing is said.
-const WARMUP_NS: u64 = 1_000_000_000;
 /// A run of so many messages is over when they are answered; this is where it ends at the latest.
 const COUNTED_RUN_NS: u64 = 24 * 3_600_000_000_000;
 
@@ -48,15 +47,22 @@ impl StageArguments {
         let Some(Stages(stages)) = self.stage else {
             return Ok(config);
         };
+        let Warmup::Fixed(warmup_ns) = config.warmup else {
+            return Err(
+                "the warm-up is part of the stages, which begin once: say how long it is with -w, or \
+                 leave it out (none with --stage)"
+                    .into(),
+            );
+        };
         let length_ns: u64 = stages.iter().map(|stage| stage.length_ns).sum();
         if !has_duration {
-            config.duration_ns = length_ns.saturating_sub(config.warmup_ns).max(1);
+            config.duration_ns = length_ns.saturating_sub(warmup_ns).max(1);
         }
         config.pace.stages_from_per_second = config.rate.unwrap_or(0.0);
         config.pace.stages = stages;
-        let until_ns = config.warmup_ns.saturating_add(config.duration_ns);
+        let until_ns = warmup_ns.saturating_add(config.duration_ns);
         let curve = config.curve();
-        let mean = curve.map(|curve| curve.mean_per_second(config.warmup_ns, until_ns));
+        let mean = curve.map(|curve| curve.mean_per_second(warmup_ns, until_ns));
         if mean.is_none_or(|rate| rate <= 0.0) {
             return Err("nothing would be sent in the measured part of --stage".into());
         }
@@ -86,17 +92,21 @@ impl RhythmArguments {
         self,
         config: Config,
         rate: Option<f64>,
-        warmup_ns: Option<u64>,
+        warmup: Option<Warmup>,
         has_duration: bool,
     ) -> Result<Config, String> {
         let has_stages = self.stages.is_given();
-        let warmup_ns = warmup_ns.unwrap_or(if has_stages { 0 } else { WARMUP_NS });
+        let unsaid = if has_stages {
+            Warmup::NONE
+        } else {
+            Warmup::Unsaid
+        };
         if rate.is_none() && !has_stages && self.arrival != Arrival::Constant {
             return Err("--arrival is the rhythm of an open loop: say how many with -R".into());
         }
         let config = Config {
             rate,
-            warmup_ns,
+            warmup: warmup.unwrap_or(unsaid),
             pace: PaceSettings {
                 arrival: self.arrival,
                 ..config.pace
@@ -114,7 +124,7 @@ pub struct PaceArguments {
     /// Open loop: send this many messages per second over all connections by an absolute schedule,
     /// whatever the server does; latency then counts from when a message was due. Without it every
     /// connection sends its next message when a reply has come
-    #[arg(short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate)]
+    #[arg(short = 'R', long, alias = "qps", value_name = "N/s", value_parser = parse_rate)]
     rate: Option<f64>,
     /// Open loop: as -R, for each connection
     #[arg(short, long, value_name = "N/s", value_parser = parse_rate, conflicts_with = "rate")]
@@ -134,9 +144,10 @@ pub struct PaceArguments {
     /// was answered for 10 s
     #[arg(short = 'n', long, value_name = "N", value_parser = parse_count)]
     messages: Option<u64>,
-    /// Load before measuring starts [default: 1s; 0 with --stage or -n]
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration_ns)]
-    warmup: Option<u64>,
+    /// Load before measuring starts: a time, or auto: until rate and median response time are
+    /// steady from one second to the next, 10 s at most [default: auto; 0 with --stage or -n, 1s with --agents]
+    #[arg(short, long, value_name = "TIME", value_parser = Warmup::parse)]
+    warmup: Option<Warmup>,
     /// New connections per second while opening them [default: as fast as they open]
     #[arg(long, value_name = "N/s", value_parser = parse_rate)]
     connect_rate: Option<f64>,
@@ -163,11 +174,12 @@ impl PaceArguments {
             return Err("--catchup is about an open loop: say how many messages with -R".into());
         }
         let is_counted = self.messages.is_some();
-        let warmup_ns = self.warmup.or(is_counted.then_some(0));
+        let warmup = self.warmup.or(is_counted.then_some(Warmup::NONE));
+        if is_counted && warmup.is_some_and(Warmup::is_auto) {
+            return Err("-w auto needs a run of a certain length (-d), not of -n messages".into());
+        }
         let has_stages = self.rhythm.stages.is_given();
-        let mut config = self
-            .rhythm
-            .apply_to(config, rate, warmup_ns, has_duration)?;
+        let mut config = self.rhythm.apply_to(config, rate, warmup, has_duration)?;
         if is_counted && !has_duration && !has_stages {
             config.duration_ns = COUNTED_RUN_NS;
         }
@@ -175,7 +187,7 @@ impl PaceArguments {
         config.connect_rate = self.connect_rate;
         config.pace.catch_up = self.catchup;
         config.pace.messages_max = self.messages;
-        if config.measured_ns() <= 1 && config.warmup_ns > 0 {
+        if config.measured_ns() <= 1 && config.warmup != Warmup::NONE {
             return Err("all of --messages would be sent in the warm-up; pass -w 0".into());
         }
         Ok(config)

@@ -363,6 +363,9 @@ fn judge_reply(
                     .service
                     .record(now_ns.saturating_sub(stamps.sent_ns));
             }
+        } else if window.is_warmup(stamps.intended_ns) {
+            let response_ns = now_ns.saturating_sub(stamps.intended_ns);
+            desk.sheet.warmup.record(response_ns);
         }
     }
     true

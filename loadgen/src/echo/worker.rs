@@ -404,9 +404,14 @@ impl Application for Worker {
     fn on_mail(&mut self, io: &mut Io, mail: Command) {
         match mail {
             Command::Begin(window) => self.begin(io, window),
+            Command::Measure(window) if self.phase == Phase::Running => {
+                self.bench.desk.window = Some(window);
+                self.set_next_alarm(io);
+            }
+            Command::Warmth(look) => self.results.warmth(look, &mut self.bench.desk.sheet),
             Command::Stop => self.end(io),
             Command::Pulse(second) => self.results.pulse(second, &mut self.bench.desk.sheet),
-            Command::Prepare | Command::Account => {}
+            Command::Measure(_) | Command::Prepare | Command::Account => {}
         }
     }
 

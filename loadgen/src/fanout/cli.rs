@@ -8,9 +8,10 @@ use fanwire_protocol::MessageKind;
 use crate::cli::CommonArguments;
 use crate::cli::pace::StageArguments;
 use crate::config::{Config, Mode};
-use crate::fanout::foreign_cli::{self, FeedArguments, ForeignArguments};
+use crate::fanout::foreign_cli::{self, FeedArguments, ForeignArguments, OwnStamp};
 use crate::fanout::options::{Churn, Dialect, Form, Kind, Options, Slow, Stall};
 use crate::fanout::stamp::{SIZE_MAX, STREAMS_MAX, embedded_size_min, size_min};
+use crate::pace::warmup::Warmup;
 use crate::quantity::{parse_count, parse_duration_ns, parse_rate, parse_size};
 
 /// `fanout`.
@@ -19,7 +20,7 @@ pub struct FanoutArguments {
     #[command(flatten)]
     common: CommonArguments,
     /// Messages published per second over all publishers, by an absolute schedule
-    #[arg(help_heading = "Load", short = 'R', long, alias = "qps", short_alias = 'q', value_name = "N/s", value_parser = parse_rate, required_unless_present_any = ["readers_only", "stage"])]
+    #[arg(help_heading = "Load", short = 'R', long, alias = "qps", value_name = "N/s", value_parser = parse_rate, required_unless_present_any = ["readers_only", "stage"])]
     rate: Option<f64>,
     #[command(flatten)]
     stages: StageArguments,
@@ -94,9 +95,10 @@ pub struct FanoutArguments {
     /// Share of the subscribers that --churn is about
     #[arg(help_heading = "Readers", long, default_value = "10%", value_name = "P%", value_parser = parse_share)]
     churn_share: f64,
-    /// Load before measuring starts
-    #[arg(help_heading = "Load", short, long, default_value = "1s", value_name = "TIME", value_parser = parse_duration_ns)]
-    warmup: u64,
+    /// Load before measuring starts: a time, or auto: until rate and median latency are steady from
+    /// one second to the next, 10 s at most [default: auto; 0 with --stage]
+    #[arg(help_heading = "Load", short, long, value_name = "TIME", value_parser = Warmup::parse)]
+    warmup: Option<Warmup>,
     /// New connections per second while opening them (default: as fast as they open)
     #[arg(help_heading = "Connecting", long, alias = "join", value_name = "N/s", value_parser = parse_rate)]
     connect_rate: Option<f64>,
@@ -232,6 +234,12 @@ impl FanoutArguments {
         let streams = options.topics.max(options.publishers);
         let needs_tokens = self.foreign.needs_tokens();
         let has_duration = self.common.has_duration();
+        let has_stages = self.stages.is_given();
+        let unsaid = if has_stages {
+            Warmup::NONE
+        } else {
+            Warmup::Unsaid
+        };
         let common = self.common.into_config(Mode::Fanout)?;
         if let Some(elsewhere) = &mut options.custom.elsewhere {
             foreign_cli::secure(elsewhere, &common)?;
@@ -248,7 +256,7 @@ impl FanoutArguments {
         }
         let config = Config {
             rate: self.rate,
-            warmup_ns: self.warmup,
+            warmup: self.warmup.unwrap_or(unsaid),
             connect_rate: self.connect_rate,
             message_size: size,
             kind: match options.form {
@@ -370,8 +378,24 @@ impl FanoutArguments {
         Ok(())
     }
 
+    /// What payloads are, by `--payload` or, of a run that publishes, by `--stamp`.
+    fn payload(&self) -> Result<Option<PayloadChoice>, String> {
+        let by_stamp = self.feed.own_stamp().map(|own| match own {
+            OwnStamp::Binary => PayloadChoice::Binary,
+            OwnStamp::Text => PayloadChoice::Text,
+        });
+        match (self.payload, by_stamp) {
+            (Some(payload), Some(stamp)) if payload != stamp => Err(
+                "--payload and --stamp say different things about our own stamp: it travels in the \
+                 payload and has its form; leave --stamp out"
+                    .into(),
+            ),
+            (payload, stamp) => Ok(payload.or(stamp)),
+        }
+    }
+
     fn form(&self, dialect: Dialect) -> Result<Form, String> {
-        match (self.payload, dialect) {
+        match (self.payload()?, dialect) {
             (Some(PayloadChoice::Binary), Dialect::FanwireJson) => {
                 Err("fanwire-json carries JSON; use --payload text or json, or --dialect fanwire-binary".into())
             }

@@ -130,11 +130,17 @@ impl Desk {
 
     /// The run begins: the schedule is known.
     pub fn begin(&mut self, window: Window, curve: Curve) {
-        self.window = Some(window);
-        if self.options.feed.is_some() {
-            return;
+        if self.options.feed.is_none() {
+            self.pace = Some(Pace::of(window.start_ns, curve, self.options.burst));
         }
-        let pace = Pace::of(window.start_ns, curve, self.options.burst);
+        self.measure(window);
+    }
+
+    /// What is measured is known: when the run begins, and once more when that is brought forward.
+    /// Nothing has been measured before.
+    pub fn measure(&mut self, window: Window) {
+        self.window = Some(window);
+        let Some(pace) = &self.pace else { return };
         let (first, end) = (
             pace.first_from(window.measure_from_ns),
             pace.first_from(window.until_ns),
@@ -142,7 +148,6 @@ impl Desk {
         self.fan.board = Board::new(first, end);
         let every = (end.saturating_sub(first) / TENTHS_MESSAGES).max(1);
         self.tenths_mask = every.next_power_of_two() - 1;
-        self.pace = Some(pace);
     }
 
     /// Puts together a message of a stream as the dialect wants it. It is lent by [`Desk::message`].
@@ -278,10 +283,13 @@ impl Desk {
         let Some(window) = self.window else { return };
         let sheet = &mut self.fan.classes[class as usize];
         sheet.counts.delivered_measured += u64::from(window.measures(now_ns));
+        let response_ns = now_ns.saturating_sub(stamp.intended_ns);
         if !window.measures(stamp.intended_ns) {
+            if class == Class::Healthy && window.is_warmup(stamp.intended_ns) {
+                self.sheet.warmup.record(response_ns);
+            }
             return;
         }
-        let response_ns = now_ns.saturating_sub(stamp.intended_ns);
         if class == Class::Healthy {
             let half = usize::from(window.is_second_half(stamp.intended_ns));
             self.sheet.record_response(half, response_ns);

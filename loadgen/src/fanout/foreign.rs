@@ -185,6 +185,7 @@ pub fn fed(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u64) {
         ..
     } = desk;
     let Some(feed) = &options.feed else { return };
+    let window = *window;
     let told = Told::read(feed, wall, message, now_ns);
     let is_measured = window.is_some_and(|window| window.measures(now_ns));
     let is_healthy = books.class == Class::Healthy;
@@ -219,6 +220,12 @@ pub fn fed(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u64) {
         } else {
             class.response.record(response_ns);
         }
+    } else if let (Some(window), true) = (window, is_healthy)
+        && window.is_warmup(now_ns)
+    {
+        // A feed without time stamps has no latency, and is steady when its rate is.
+        let latency_ns = told.latency_ns.unwrap_or(0);
+        sheet.warmup.record(u64::try_from(latency_ns).unwrap_or(0));
     }
     if follow(&mut fan.feed, feed, account, &told, is_healthy) && is_healthy {
         let identity = told.number.or(told.stamped_ns);

@@ -70,9 +70,10 @@ pub struct FeedArguments {
     readers_only: bool,
     /// Where a message says when it was sent: json:/ts (a number, or an RFC 3339 time), or
     /// at:8:u64le (byte offset; u32, u64 or f64; le or be). A unit may follow, :s :ms :us or :ns;
-    /// without it the size of the number decides
-    #[arg(long, value_name = "FIELD", value_parser = StampField::parse)]
-    stamp: Option<StampField>,
+    /// without it the size of the number decides. Where we publish, the form of our own stamp: bin
+    /// or text, as --payload says it too
+    #[arg(long, value_name = "FIELD", value_parser = StampChoice::parse)]
+    stamp: Option<StampChoice>,
     /// The clock that stamps: time since 1970, or CLOCK_MONOTONIC of this host (needs a unit)
     #[arg(long, value_enum, default_value = "realtime", value_name = "CLOCK")]
     stamp_clock: ClockChoice,
@@ -82,6 +83,32 @@ pub struct FeedArguments {
     /// What has numbers of its own, for example a symbol: json:/sym
     #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
     sequence_key: Option<Field>,
+}
+
+/// `--stamp`: our own, or one that a server sends.
+#[derive(Clone, Debug)]
+enum StampChoice {
+    Own(OwnStamp),
+    Field(StampField),
+}
+
+/// How the stamp that our publishers send is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnStamp {
+    /// As bytes.
+    Binary,
+    /// As printable characters.
+    Text,
+}
+
+impl StampChoice {
+    fn parse(text: &str) -> Result<StampChoice, String> {
+        match text {
+            "bin" | "binary" => Ok(StampChoice::Own(OwnStamp::Binary)),
+            "text" => Ok(StampChoice::Own(OwnStamp::Text)),
+            _ => StampField::parse(text).map(StampChoice::Field),
+        }
+    }
 }
 
 /// `--stamp-clock`.
@@ -176,6 +203,14 @@ impl FeedArguments {
         self.readers_only
     }
 
+    /// The form of our own stamp, where it was asked for.
+    pub fn own_stamp(&self) -> Option<OwnStamp> {
+        match self.stamp {
+            Some(StampChoice::Own(own)) => Some(own),
+            _ => None,
+        }
+    }
+
     /// What is known of the feed.
     ///
     /// # Errors
@@ -183,7 +218,10 @@ impl FeedArguments {
     pub fn feed(&self) -> Result<Option<Feed>, String> {
         if !self.readers_only {
             let given = [
-                ("--stamp", self.stamp.is_some()),
+                (
+                    "--stamp FIELD",
+                    matches!(self.stamp, Some(StampChoice::Field(_))),
+                ),
                 ("--sequence", self.sequence.is_some()),
                 ("--sequence-key", self.sequence_key.is_some()),
             ];
@@ -195,11 +233,22 @@ impl FeedArguments {
                 )),
             };
         }
+        let stamp = match &self.stamp {
+            None => None,
+            Some(StampChoice::Field(field)) => Some(field),
+            Some(StampChoice::Own(_)) => {
+                return Err(
+                    "--stamp bin and text are forms of our own stamp, which a feed does not carry; \
+                     say where the server's is: --stamp json:/ts:ms"
+                        .into(),
+                );
+            }
+        };
         let clock = match self.stamp_clock {
             ClockChoice::Realtime => StampClock::Realtime,
             ClockChoice::Monotonic => StampClock::Monotonic,
         };
-        if let Some(stamp) = &self.stamp
+        if let Some(stamp) = stamp
             && clock == StampClock::Monotonic
             && stamp.unit == Unit::BySize
         {
@@ -210,7 +259,7 @@ impl FeedArguments {
             ));
         }
         Ok(Some(Feed {
-            stamp: self.stamp.clone(),
+            stamp: stamp.cloned(),
             clock,
             sequence: self.sequence.clone(),
             key: self.sequence_key.clone(),

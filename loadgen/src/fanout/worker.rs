@@ -459,7 +459,13 @@ impl Application for FanoutWorker {
             }
             Command::Prepare => {}
             Command::Pulse(second) => self.results.pulse(second, &mut self.desk.sheet),
+            Command::Warmth(look) => self.results.warmth(look, &mut self.desk.sheet),
             Command::Begin(window) => self.begin(io, window),
+            Command::Measure(window) if self.phase == Phase::Running => {
+                self.desk.measure(window);
+                self.set_next_alarm(io);
+            }
+            Command::Measure(_) => {}
             Command::Stop => {
                 if let Some(window) = &mut self.desk.window {
                     window.until_ns = window.until_ns.min(io.read_clock_ns());

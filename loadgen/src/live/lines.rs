@@ -6,6 +6,7 @@ use crate::config::Mode;
 use crate::measure::latency::Latency;
 use crate::measure::series::Second;
 use crate::measure::watch::{Live, LivePhase};
+use crate::pace::warmup::Warmup;
 use crate::quantity::{format_count, format_ns};
 
 /// While connections are opened, looks between two lines are so far apart at least.
@@ -110,8 +111,8 @@ fn phase_line(live: &Live<'_>) -> Option<String> {
             _ => format!("opening {connections} connections"),
         },
         LivePhase::Subscribing => "waiting for subscriptions to be confirmed".to_owned(),
-        LivePhase::WarmUp if config.warmup_ns == 0 => return None,
-        LivePhase::WarmUp => format!("warm-up, {}", format_ns(config.warmup_ns)),
+        LivePhase::WarmUp if config.warmup == Warmup::NONE => return None,
+        LivePhase::WarmUp => format!("warm-up, {}", config.warmup.describe()),
         LivePhase::Measuring => match config.pace.messages_max {
             Some(count) => format!("measuring, {} messages", format_count(count)),
             None => format!("measuring, {}", format_ns(config.duration_ns)),

@@ -72,7 +72,7 @@ pub struct Asked {
     pub messages_max: Option<u64>,
     /// The rate changes in stages.
     pub has_stages: bool,
-    /// Warm-up in nanoseconds.
+    /// Warm-up in nanoseconds, at most.
     pub warmup_ns: u64,
     /// Measured time in nanoseconds.
     pub duration_ns: u64,
@@ -86,7 +86,7 @@ impl Asked {
             connections: u64::from(crate::run::all_connections(config)),
             messages_max: config.pace.messages_max,
             has_stages: !config.pace.stages.is_empty(),
-            warmup_ns: config.warmup_ns,
+            warmup_ns: config.warmup.longest_ns(),
             duration_ns: config.measured_ns(),
         }
     }
@@ -99,7 +99,7 @@ pub fn target_per_second(live: &Live<'_>) -> Option<f64> {
     if !is_loaded || config.pace.stages.is_empty() {
         return config.rate;
     }
-    let whole_ns = config.warmup_ns + config.measured_ns();
+    let whole_ns = config.warmup.longest_ns() + config.measured_ns();
     let elapsed_ns = whole_ns.saturating_sub(live.left_ns);
     config.curve().map(|curve| curve.per_second_at(elapsed_ns))
 }

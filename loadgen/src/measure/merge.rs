@@ -133,6 +133,10 @@ fn add(reports: &[Report], offsets: &[f64], noun: &str) -> Result<Report, String
         notes: Vec::new(),
         duration_s: span_s,
         warmup_s: largest(reports.iter().map(|report| Some(report.warmup_s))).unwrap_or(0.0),
+        is_warmup_steady: reports
+            .iter()
+            .filter_map(|report| report.is_warmup_steady)
+            .reduce(|all, one| all && one),
         messages_per_second: over_span(rates, span_s),
         target_per_second: target_per_second(reports, span_s),
         limiter: limiter(reports),

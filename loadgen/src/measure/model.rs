@@ -64,6 +64,9 @@ pub struct Measured {
     pub notes: Vec<String>,
     /// The window, once it was announced; shorter than asked when interrupted.
     pub window: Option<Window>,
+    /// Of a warm-up that ends when the load is steady: whether it was. `None` for one of a length
+    /// that was asked for.
+    pub is_warmup_steady: Option<bool>,
     /// Second by second.
     pub series: Vec<Second>,
     /// Host and command line.
@@ -99,6 +102,10 @@ pub struct Report {
     pub duration_s: f64,
     /// Seconds before them.
     pub warmup_s: f64,
+    /// Of a warm-up that ends when the load is steady: whether it was. Absent from one of a length
+    /// that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_warmup_steady: Option<bool>,
     /// Replies per measured second.
     pub messages_per_second: f64,
     /// Asked rate.
@@ -217,7 +224,8 @@ impl Report {
             .into(),
             url: url_without_credentials(&config.target.url),
             duration_s: seconds,
-            warmup_s: config.warmup_ns as f64 / 1e9,
+            warmup_s: warmup_ns(config, measured) as f64 / 1e9,
+            is_warmup_steady: measured.is_warmup_steady,
             messages_per_second: per_second,
             target_per_second: config.rate,
             delivered_share: fanout.as_ref().and_then(Fanout::delivered_share),
@@ -250,6 +258,15 @@ impl Report {
             environment: measured.environment.clone(),
         }
     }
+}
+
+/// How long the warm-up was, or would have been.
+fn warmup_ns(config: &Config, measured: &Measured) -> u64 {
+    measured
+        .window
+        .map_or(config.warmup.longest_ns(), |window| {
+            window.measure_from_ns.saturating_sub(window.start_ns)
+        })
 }
 
 /// Of a churn with a schedule: replies to the first messages of connections, which the schedule

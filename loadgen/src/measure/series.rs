@@ -71,15 +71,17 @@ pub struct Pulse {
 pub struct Results {
     sheets: Sender<Sheet>,
     pulses: Sender<Pulse>,
+    warmths: Sender<Warmth>,
     has_handed_in: Cell<bool>,
 }
 
 impl Results {
     /// The ends that the main thread does not keep.
-    pub fn new(sheets: Sender<Sheet>, pulses: Sender<Pulse>) -> Results {
+    pub fn new(sheets: Sender<Sheet>, pulses: Sender<Pulse>, warmths: Sender<Warmth>) -> Results {
         Results {
             sheets,
             pulses,
+            warmths,
             has_handed_in: Cell::new(false),
         }
     }
@@ -88,6 +90,12 @@ impl Results {
     pub fn hand_in(&self, sheet: Sheet) {
         self.has_handed_in.set(true);
         let _ = self.sheets.send(sheet);
+    }
+
+    /// A stretch of the warm-up.
+    pub fn warmth(&self, look: u32, sheet: &mut Sheet) {
+        let response = std::mem::take(&mut sheet.warmup);
+        let _ = self.warmths.send(Warmth { look, response });
     }
 
     /// The end of a second. Behind the end of the run there is nothing to tell: what was timed in
@@ -99,6 +107,15 @@ impl Results {
         let interval = sheet.take_interval();
         let _ = self.pulses.send(Pulse { second, interval });
     }
+}
+
+/// What came back to one thread in a stretch of the warm-up.
+#[derive(Debug)]
+pub struct Warmth {
+    /// Which question it answers.
+    pub look: u32,
+    /// Response times.
+    pub response: Latency,
 }
 
 /// What is known of a second beside what the threads timed.
@@ -151,6 +168,11 @@ impl Series {
             },
             ..Series::default()
         }
+    }
+
+    /// Measuring starts sooner than was announced; no row in question is complete yet.
+    pub fn set_window(&mut self, window: Window) {
+        self.window = Some(window);
     }
 
     /// When the next row ends; `None` before the load has begun.

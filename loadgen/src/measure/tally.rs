@@ -233,6 +233,9 @@ pub struct Sheet {
     pub service: Latency,
     /// How late messages were handed to their sockets.
     pub late: Latency,
+    /// Responses to what was sent in the warm-up, since they were last asked for. They tell when
+    /// the load is steady and do not add up to anything.
+    pub warmup: Latency,
     /// The same as `response_halves` and `late` since the last [`Sheet::take_interval`].
     pub interval: Interval,
     /// [`Tally::troubles`] as of the last [`Sheet::take_interval`].

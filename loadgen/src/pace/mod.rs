@@ -3,3 +3,4 @@
 pub mod catchup;
 pub mod plan;
 pub mod rate;
+pub mod warmup;

@@ -26,6 +26,11 @@ impl Window {
         at_ns >= self.measure_from_ns && at_ns < self.until_ns
     }
 
+    /// Whether a message due at `at_ns` is sent only to warm up.
+    pub fn is_warmup(&self, at_ns: u64) -> bool {
+        at_ns < self.measure_from_ns
+    }
+
     /// Whether a measured message belongs to the second half, for the test of stationarity.
     pub fn is_second_half(&self, at_ns: u64) -> bool {
         at_ns >= self.measure_from_ns + (self.until_ns - self.measure_from_ns) / 2
@@ -330,6 +335,7 @@ mod tests {
         };
         assert!(!window.measures(99) && window.measures(100) && !window.measures(300));
         assert!(!window.is_second_half(199) && window.is_second_half(200));
+        assert!(window.is_warmup(99) && !window.is_warmup(100) && !window.is_warmup(300));
         assert_eq!(window.measured_ns(), 200);
     }
 }

@@ -2,7 +2,7 @@
 //! main thread.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 
 use fanwire_reactor::{Application, Core, CoreOptions, Handle, MailReceiver};
 
@@ -50,8 +50,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Runs until the main thread ends the run.
-    pub(super) fn run(self, mail: MailReceiver<Command>) {
+    /// Runs until the main thread ends the run, and stays until it has read this thread's times:
+    /// they are gone with the thread, and on a busy host the main thread comes late for them.
+    pub(super) fn run(self, mail: MailReceiver<Command>, release: &Receiver<()>) {
+        self.drive(mail);
+        // Nothing is ever sent: this ends when the other side hangs up.
+        let _ = release.recv();
+    }
+
+    fn drive(self, mail: MailReceiver<Command>) {
         match self.config.mode {
             Mode::Storm => self.run_storm(mail),
             Mode::Echo | Mode::Idle => self.run_worker(mail),

@@ -10,3 +10,4 @@ mod echo_pace;
 mod misbehaving_servers;
 mod refused_openings;
 mod schedules;
+mod warm_up;

@@ -62,6 +62,23 @@ fn stages_publish_the_area_under_the_rate_and_every_copy_is_counted() {
 }
 
 #[test]
+fn a_warm_up_that_ends_by_itself_moves_what_is_measured_for_every_subscriber() {
+    let url = hub(Fault::None);
+    let outcome = run(&["fanout", &url, "-c", "4", "-R", "100", "-d", "1s"]);
+    assert_eq!(outcome.json["is_warmup_steady"], true, "{}", outcome.text);
+    let warmup_s = outcome.json["warmup_s"].as_f64().expect("seconds") as u64;
+    assert!((2..10).contains(&warmup_s), "{warmup_s}");
+    // Followed are the messages of the measured second, published are all.
+    let published = (warmup_s + 1) * 100;
+    outcome.expect(&[
+        ("/fanout/message/followed", 100),
+        ("/latency_ns/response/count", 400),
+        ("/fanout/published", published),
+        ("/fanout/ledger/delivered", 4 * published),
+    ]);
+}
+
+#[test]
 fn an_honest_server_is_valid_and_its_ledger_is_zero() {
     let outcome = run_against(Fault::None);
     outcome.expect(&[

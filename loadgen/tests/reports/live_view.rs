@@ -245,7 +245,7 @@ fn a_url_cannot_speak_to_the_terminal() {
 
 #[test]
 fn rates_are_those_of_the_last_second_not_of_the_opening() {
-    let mut run = Staged::new("echo ws://127.0.0.1:9 -c 10 -d 10s");
+    let mut run = Staged::new("echo ws://127.0.0.1:9 -c 10 -w 1s -d 10s");
     let began = Instant::now();
     let mut follower = Follower::default();
     follower.look(&run.live(), began);
