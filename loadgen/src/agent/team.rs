@@ -117,7 +117,12 @@ impl Team {
 }
 
 /// Connects and hands on what the agent says. Returns why it says no more.
-fn follow(index: usize, address: &str, hello: Hello, sender: &SyncSender<(usize, Event)>) -> String {
+fn follow(
+    index: usize,
+    address: &str,
+    hello: Hello,
+    sender: &SyncSender<(usize, Event)>,
+) -> String {
     let stream = match connect(address) {
         Ok(stream) => stream,
         Err(error) => {
