@@ -3,7 +3,7 @@
 //! Pure arithmetic over stretches of a warm-up: how many replies came, and how long they took.
 //! Knows no clock and no thread.
 
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 use crate::quantity::{format_count, format_ns, parse_duration_ns};
 
 /// A warm-up that ends when the load is steady ends after this long in any case.

@@ -6,7 +6,7 @@ use fanwire_reactor::host::monotonic_ns;
 
 use super::Run;
 use crate::command::Command;
-use crate::measure::tally::Latency;
+use crate::measure::latency::Latency;
 use crate::pace::plan::Window;
 use crate::pace::warmup::{Steadiness, Stretch, look_ns, start_after_ns};
 
