@@ -9,6 +9,7 @@ from pathlib import Path
 
 import check_autobahn
 import check_house
+import machine
 import wire
 from report import Failure, Report
 
@@ -64,6 +65,17 @@ def check_verdicts(step):
     step.case("a run with failures is no success", not is_good)
     step.equal("a step without cases and a step that raises fail", report.failed_steps, ["empty", "broken"])
     step.equal("the closing line", printed.getvalue().rstrip().split("\n")[-1], "1 passed, 2 failed")
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()) as printed:
+        Report(folder).run("build", "fails", _failing_build)
+    step.case("what is wrong is shown", "error: no space left" in printed.getvalue())
+    step.case("what went well is not", "Compiling" not in printed.getvalue())
+    step.case("a disk with room is enough", not _notices(machine.ensure_room))
+    step.case("a full disk is named before a compiler meets it", _notices(machine.require_room, Path("/"), 2**40))
+
+
+def _failing_build(inner):
+    inner.note("error: no space left\n" + "   Compiling one v1.0.0\n" * 200)
+    inner.case("build", False)
 
 
 def _serve(chunks):

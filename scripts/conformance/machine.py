@@ -20,6 +20,9 @@ NODE_MAJOR_MIN = 18
 INSTALL_TIMEOUT_S = 900
 # Changes that an install makes to shared state are tried twice: registries hiccup.
 INSTALL_TRIES = 2
+# Room on the disk for building everything, tests and release programs, and for building it again after a change.
+BUILD_ROOM_GIB = 6
+BUILT_ROOM_GIB = 1
 
 _apt_lists_are_fresh = False
 
@@ -72,10 +75,28 @@ def ensure_command(step, names, packages, why):
 
 
 def ensure_compiler(step):
-    """cargo, and the linker that rustc needs."""
+    """cargo, the linker that rustc needs, and room for what they write."""
+    ensure_room()
     if not shutil.which("cargo"):
         raise Failure("cargo is not on the PATH: install Rust 1.88 or newer, then start again")
     ensure_command(step, ["cc"], ["gcc", "libc6-dev"], "no C compiler: rustc links with it, and mimalloc is C")
+
+
+def ensure_room():
+    """Fails before a compiler does, which does not say that the disk is full."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    needed_gib = BUILT_ROOM_GIB if target.exists() else BUILD_ROOM_GIB
+    require_room(target, needed_gib)
+
+
+def require_room(target, needed_gib):
+    """Fails when the disk of `target`, which need not exist, has less than that left."""
+    folder = next(folder for folder in (target, *target.parents) if folder.exists())
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    if free_gib < needed_gib:
+        raise Failure(
+            f"{target} needs {needed_gib} GiB of free disk space and there are {free_gib:.1f}: free some, or name a folder "
+            "on another disk in CARGO_TARGET_DIR, then start again")
 
 
 def python_environment(step):

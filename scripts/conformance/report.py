@@ -4,12 +4,15 @@ A step is a named group of cases. Each step writes a log; the terminal shows one
 take long work, one when it ends, and the log of a step that failed. Knows nothing of WebSocket.
 """
 
+import re
 import sys
 import time
 import traceback
 from pathlib import Path
 
 LOG_TAIL_LINES = 150
+# What cargo says while nothing is wrong; the log has it all.
+PROGRESS = re.compile(r"^ *(Compiling|Checking|Downloaded|Downloading|Documenting|Fresh) |^test .* \.\.\. ok$")
 
 
 class Failure(Exception):
@@ -121,9 +124,10 @@ class Report:
 
     def _show_failure(self, step):
         lines = step.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line for line in lines if not PROGRESS.match(line)]
         cut = max(0, len(lines) - LOG_TAIL_LINES)
         if cut:
-            print(f"     | ({cut} earlier lines are in {step.log_path})")
+            print(f"     | ({cut} earlier lines and all progress are in {step.log_path})")
         for line in lines[cut:]:
             print(f"     | {line}")
         for failure in step.failures[:50]:
