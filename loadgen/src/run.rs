@@ -115,8 +115,7 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let own_memory = own_memory();
     run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
-    run.hold_back(barrier);
-    run.measure(memory_before, own_memory);
+    run.measure(memory_before, own_memory, barrier);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());
     collected?;
@@ -295,16 +294,24 @@ impl Run {
     }
 
     /// Announces the window, samples at its edges, ends it early when there is a reason.
-    fn measure(&mut self, server_before: Option<Memory>, own_before: Option<Memory>) {
+    fn measure(
+        &mut self,
+        server_before: Option<Memory>,
+        own_before: Option<Memory>,
+        barrier: Option<Box<dyn Barrier>>,
+    ) {
         let is_hopeless = self.config.mode != Mode::Storm && self.reading().opened == 0;
+        if !is_hopeless && !self.is_interrupted() {
+            if self.config.mode == Mode::Fanout {
+                self.confirm_subscriptions();
+            }
+            self.hold_back(barrier);
+        }
         if is_hopeless || self.is_interrupted() {
             self.measured.is_interrupted = self.is_interrupted();
             self.command(Command::Stop);
             self.command(Command::Account);
             return;
-        }
-        if self.config.mode == Mode::Fanout {
-            self.confirm_subscriptions();
         }
         let start_ns = monotonic_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.config.warmup.longest_ns();

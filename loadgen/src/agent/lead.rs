@@ -28,12 +28,17 @@ const LOOK: Duration = Duration::from_millis(20);
 const REPORT_MAX: Duration = Duration::from_secs(60);
 /// The same after an interruption: somebody waits for it.
 const PARTIAL_REPORT_MAX: Duration = Duration::from_secs(15);
-/// Longest wait for agents to be free again after their last word.
-const RELEASE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for agents to be free again: longer than an agent gives a run to end.
+const RELEASE_MAX: Duration = Duration::from_secs(7);
 /// Lines that may wait to be written.
 const LINES_WAITING_MAX: usize = 256;
 /// Between two lines about the load, on a terminal and elsewhere.
 const LINE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// What is to be known of a feed that was read on several machines.
+const FEED: &str = "each agent's clock is a clock of its own: a delivery by the server's stamp is as \
+                    right as they agree (NTP, PTP), which the parts show side by side; first, last, \
+                    spread and reach of a message are those among the subscribers of one agent";
 
 /// How far an agent is, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +65,6 @@ struct Member {
     stage: Stage,
     /// Of its share.
     connections: u32,
-    opened: u64,
     progress: Progress,
     /// How much later than the others it is to begin.
     phase: Duration,
@@ -111,7 +115,6 @@ pub fn measure(
             name: format!("agent {} ({address})", index + 1),
             stage: Stage::Connecting,
             connections: part.connections,
-            opened: 0,
             progress: Progress::default(),
             phase: Duration::from_nanos(phase_ns(config, index, of)),
             begun: None,
@@ -141,6 +144,10 @@ pub fn measure(
         },
     };
     let ended = lead.run();
+    if ended.is_err() {
+        lead.team.hang_up();
+        lead.await_release();
+    }
     if let Some(display) = &mut lead.display {
         display.end();
     }
@@ -235,7 +242,7 @@ impl Lead<'_> {
             FromAgent::Opened { open, failed } if stage == Stage::Opening => {
                 let (open_text, failed) = (format_count(open), format_count(failed));
                 let line = format!("{name}: {open_text} connections open, {failed} failed");
-                (member.stage, member.opened) = (Stage::Opened, open);
+                member.stage = Stage::Opened;
                 member.progress.open = open;
                 if self.config.mode != Mode::Storm {
                     self.say(&line);
@@ -246,7 +253,9 @@ impl Lead<'_> {
             FromAgent::Here => {}
             FromAgent::Report(text) if stage > Stage::Ready => {
                 let report = json::parse(text.get().as_bytes())?;
-                if !is_stopped && (report.interrupted || stage < Stage::Running) {
+                // One that nobody let in has nothing to wait for.
+                let is_early = stage < Stage::Running && report.connections.upgraded > 0;
+                if !is_stopped && (report.interrupted || is_early) {
                     return Err("its run was ended there before its time".to_owned());
                 }
                 (member.stage, member.report) = (Stage::Done, Some(report));
@@ -281,11 +290,8 @@ impl Lead<'_> {
         if self.stopped.is_some() {
             return Ok(());
         }
-        if self
-            .members
-            .iter()
-            .all(|member| member.stage == Stage::Ready)
-        {
+        let is_at = |stage: Stage| move |member: &Member| member.stage == stage;
+        if self.members.iter().all(is_at(Stage::Ready)) {
             let of = self.members.len();
             for (index, member) in self.members.iter_mut().enumerate() {
                 member.stage = Stage::Opening;
@@ -293,12 +299,11 @@ impl Lead<'_> {
                 self.team.tell(index, &FromLead::Job(order));
             }
             self.say(&self.shares());
-        } else if self
-            .members
-            .iter()
-            .all(|member| member.stage == Stage::Opened)
-        {
+        } else if self.went.is_none() && self.are_all(Stage::Opened) {
             self.check_opened()?;
+            if self.are_all(Stage::Done) {
+                return Ok(());
+            }
             for (index, member) in self.members.iter_mut().enumerate() {
                 member.stage = Stage::Running;
                 let after_ns = member.phase.as_nanos() as u64;
@@ -324,21 +329,28 @@ impl Lead<'_> {
         }
     }
 
-    /// Nobody waits for the end of a load that one agent has no part in. When none has, the reports
-    /// say why.
+    /// Nobody waits for the end of a load that one agent has no part in. When none has, their
+    /// reports say why.
     fn check_opened(&self) -> Result<(), Failure> {
-        let has_none = |member: &&Member| member.opened == 0 && self.config.mode != Mode::Storm;
-        let Some(member) = self.members.iter().find(has_none) else {
+        let failed = self
+            .members
+            .iter()
+            .find(|member| member.stage == Stage::Done);
+        let Some(member) = failed.filter(|_| !self.are_all(Stage::Done)) else {
             return Ok(());
         };
-        if self.members.iter().all(|member| member.opened == 0) {
-            return Ok(());
-        }
+        let examples = member
+            .report
+            .iter()
+            .flat_map(|report| report.error_examples.values());
+        let why = examples
+            .map(String::as_str)
+            .next()
+            .unwrap_or("no reason is known");
         let reason = format!(
-            "it could open none of its {} connections, while others could: is {} to be reached \
-             from there? Ask there: fanwire-loadgen doctor {}",
+            "it could open none of its {} connections, while others could ({why}). See there how \
+             far it comes: fanwire-loadgen doctor {}",
             format_count(u64::from(member.connections)),
-            self.config.target.host,
             self.config.target.url
         );
         Err(self.failure(&member.name, &reason))
@@ -403,7 +415,8 @@ impl Lead<'_> {
     /// Waits until the agents have closed their connections: they are free for the next run then.
     fn await_release(&mut self) {
         let deadline = Instant::now() + RELEASE_MAX;
-        while self.members.iter().any(|member| !member.is_gone) {
+        let is_taken = |member: &Member| member.stage >= Stage::Ready && !member.is_gone;
+        while self.members.iter().any(is_taken) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.team.events.recv_timeout(left) {
                 Ok((index, Event::Gone(_))) => {
@@ -431,6 +444,8 @@ impl Lead<'_> {
         sum.config.rate_per_second = self.config.rate;
         sum.config.connect_rate_per_second = self.config.connect_rate;
         sum.notes.push(made_by(agents, spread));
+        sum.notes
+            .extend(self.config.fanout.as_ref().map(|_| FEED.to_owned()));
         if reports.len() > 1 {
             let parts = names.into_iter().zip(reports);
             sum.parts = parts
