@@ -44,16 +44,16 @@ pub fn hold(stream: &TcpStream, peer: SocketAddr, agent: &Agent) {
         let mut socket = stream;
         // Nobody may be there to read it.
         let _ = wire::say(&mut socket, &FromAgent::Refused { reason });
-        linger(stream);
+        linger(stream, LINGER_MAX);
     }
     let _ = stream.shutdown(Shutdown::Both);
 }
 
 /// Reads what is still coming, for a while: a socket that is closed with something unread throws
 /// away what was written to it last.
-fn linger(mut stream: &TcpStream) {
+pub fn linger(mut stream: &TcpStream, longest: Duration) {
     let _ = stream.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + LINGER_MAX;
+    let deadline = Instant::now() + longest;
     let mut rest = [0; 4_096];
     while Instant::now() < deadline {
         match stream.read(&mut rest) {

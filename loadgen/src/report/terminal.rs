@@ -258,12 +258,23 @@ fn parts(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
             "" => String::new(),
             stage => format!(" ({})", one_line(stage)),
         };
-        writeln!(
+        write!(
             out,
-            "part       {:<8} {}{stage}: {} · {}/s · p50 {} · p99 {} · max {}",
+            "part       {:<8} {}{stage}: {}",
             part.report.verdict.as_str(),
             one_line(&part.name),
             part.report.mode,
+        )?;
+        if response.count == 0 {
+            let connections = &part.report.connections;
+            let (upgraded, asked) = (connections.upgraded, connections.asked);
+            let (upgraded, asked) = (format_count(upgraded), format_count(asked));
+            writeln!(out, " · {upgraded} of {asked} connections upgraded")?;
+            continue;
+        }
+        writeln!(
+            out,
+            " · {}/s · p50 {} · p99 {} · max {}",
             format_count(part.report.messages_per_second.round() as u64),
             unit.write(response.p50),
             unit.write(response.p99),

@@ -52,6 +52,16 @@ fn strangers_are_sent_away_and_the_agent_goes_on() {
 }
 
 #[test]
+fn those_who_say_nothing_keep_nobody_out_for_long() {
+    let agent = Agent::start(&[]);
+    let silent: Vec<Talk> = (0..16).map(|_| Talk::with(agent.address)).collect();
+    let answer = Talk::with(agent.address).hear();
+    assert!(refusal(&answer).contains("16 coordinators"), "{answer}");
+    drop(silent);
+    agent.expect_free();
+}
+
+#[test]
 fn a_token_is_wanted_and_must_be_right() {
     let file = std::env::temp_dir().join(format!("agent-talk-token-{}", std::process::id()));
     let short = std::env::temp_dir().join(format!("agent-talk-short-{}", std::process::id()));

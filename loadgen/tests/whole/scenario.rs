@@ -203,6 +203,12 @@ fn a_bad_file_names_line_and_key() {
         ),
         ("syntax", format!("{load}duration = \n"), ":4:", ""),
         (
+            "agents",
+            format!("{load}agents = \"127.0.0.1:1\"\n"),
+            ":4:1:",
+            "a single load",
+        ),
+        (
             "section",
             format!("[scenaro]\n{load}"),
             ":1:2:",
