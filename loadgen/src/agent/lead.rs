@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::agent::Agents;
+use crate::agent::clock::{Exchanges, unix_ns};
 use crate::agent::order::Order;
 use crate::agent::share::{divide, phase_ns};
+use crate::agent::sum::Made;
 use crate::agent::team::{Event, Team};
 use crate::agent::wire::{FromAgent, FromLead, Progress};
 use crate::commands::{Failure, INTERRUPTED, RUN_ERROR};
 use crate::config::{Config, Mode};
 use crate::live;
 use crate::live::display::Display;
-use crate::measure::environment::Environment;
-use crate::measure::merge::merge_as;
-use crate::measure::model::{Part, Report};
-use crate::quantity::{format_count, format_ns};
+use crate::measure::model::Report;
+use crate::quantity::format_count;
 use crate::report::json;
 
 /// How soon signals and deadlines are noticed.
@@ -34,11 +34,6 @@ const RELEASE_MAX: Duration = Duration::from_secs(7);
 const LINES_WAITING_MAX: usize = 256;
 /// Between two lines about the load, on a terminal and elsewhere.
 const LINE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-
-/// What is to be known of a feed that was read on several machines.
-const FEED: &str = "each agent's clock is a clock of its own: a delivery by the server's stamp is as \
-                    right as they agree (NTP, PTP), which the parts show side by side; first, last, \
-                    spread and reach of a message are those among the subscribers of one agent";
 
 /// How far an agent is, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +67,9 @@ struct Member {
     begun: Option<Instant>,
     report: Option<Report>,
     is_gone: bool,
+    /// When it was asked for the time, by our clock and since 1970.
+    asked: (Instant, u64),
+    clock: Exchanges,
 }
 
 /// A load while it is made.
@@ -120,6 +118,8 @@ pub fn measure(
             begun: None,
             report: None,
             is_gone: false,
+            asked: (Instant::now(), 0),
+            clock: Exchanges::default(),
         });
     }
     let mut lead = Lead {
@@ -238,6 +238,13 @@ impl Lead<'_> {
                 let line = format!("{name}: ready, {processors} CPUs");
                 member.stage = Stage::Ready;
                 self.say(&line);
+                self.ask_clock(index);
+            }
+            FromAgent::Clock { unix_ns } if stage == Stage::Ready => {
+                let (asked, asked_unix_ns) = member.asked;
+                let took = at.saturating_duration_since(asked);
+                member.clock.take(asked_unix_ns, unix_ns, took);
+                self.ask_clock(index);
             }
             FromAgent::Opened { open, failed } if stage == Stage::Opening => {
                 let (open_text, failed) = (format_count(open), format_count(failed));
@@ -262,11 +269,36 @@ impl Lead<'_> {
                 let line = format!("{name}: done");
                 self.say(&line);
             }
-            FromAgent::Ready { .. } | FromAgent::Opened { .. } | FromAgent::Report(_) => {
+            FromAgent::Ready { .. }
+            | FromAgent::Clock { .. }
+            | FromAgent::Opened { .. }
+            | FromAgent::Report(_) => {
                 return Err("it said something out of turn".to_owned());
             }
         }
         Ok(())
+    }
+
+    /// Whether what is measured depends on what the agents' clocks show.
+    fn needs_clocks(&self) -> bool {
+        let feed = self
+            .config
+            .fanout
+            .as_ref()
+            .and_then(|fanout| fanout.feed.as_ref());
+        feed.is_some_and(|feed| feed.stamp.is_some())
+    }
+
+    /// Asks once more, unless enough is known.
+    fn ask_clock(&mut self, index: usize) {
+        let is_needed = self.needs_clocks();
+        if let Some(member) = self.members.get_mut(index)
+            && is_needed
+            && !member.clock.are_done()
+        {
+            member.asked = (Instant::now(), unix_ns());
+            self.team.tell(index, &FromLead::Clock);
+        }
     }
 
     fn look_for_interruption(&mut self) -> Result<(), Failure> {
@@ -290,8 +322,11 @@ impl Lead<'_> {
         if self.stopped.is_some() {
             return Ok(());
         }
-        let is_at = |stage: Stage| move |member: &Member| member.stage == stage;
-        if self.members.iter().all(is_at(Stage::Ready)) {
+        let needs_clocks = self.needs_clocks();
+        let is_ready = |member: &Member| {
+            member.stage == Stage::Ready && (member.clock.are_done() || !needs_clocks)
+        };
+        if self.members.iter().all(is_ready) {
             let of = self.members.len();
             for (index, member) in self.members.iter_mut().enumerate() {
                 member.stage = Stage::Opening;
@@ -432,31 +467,18 @@ impl Lead<'_> {
 
     fn add_up(self, agents: &Agents) -> Result<Report, Failure> {
         let spread = self.spread();
+        let clocks = self.members.iter();
+        let clocks = clocks.filter_map(|member| member.clock.offset()).collect();
         let reported = self.members.into_iter();
-        let (names, reports): (Vec<String>, Vec<Report>) = reported
-            .filter_map(|member| Some((member.name, member.report?)))
-            .unzip();
-        let mut sum = merge_as("agent", &reports).map_err(Failure::run)?;
-        sum.environment.command_line = Environment::read(&[], None).command_line;
-        sum.config.seed = self.config.seed;
-        // As it was asked for, and not as its parts add up in binary fractions.
-        sum.target_per_second = self.config.rate;
-        sum.config.rate_per_second = self.config.rate;
-        sum.config.connect_rate_per_second = self.config.connect_rate;
-        sum.notes.push(made_by(agents, spread));
-        sum.notes
-            .extend(self.config.fanout.as_ref().map(|_| FEED.to_owned()));
-        if reports.len() > 1 {
-            let parts = names.into_iter().zip(reports);
-            sum.parts = parts
-                .map(|(name, report)| Part {
-                    name,
-                    stage: String::new(),
-                    report,
-                })
-                .collect();
-        }
-        Ok(sum)
+        let shares = reported.filter_map(|member| Some((member.name, member.report?)));
+        let made = Made {
+            config: self.config,
+            agents,
+            shares: shares.collect(),
+            spread,
+            clocks,
+        };
+        made.add_up().map_err(Failure::run)
     }
 
     /// At most this much lies between the first and the last agent to begin: each did so after it
@@ -481,19 +503,4 @@ fn check_version(version: &str) -> Result<(), String> {
     Err(format!(
         "it is version {version}, and this is {mine}: use the same on all machines"
     ))
-}
-
-fn made_by(agents: &Agents, spread: Option<Duration>) -> String {
-    let count = match agents.addresses.len() {
-        1 => return format!("made by the agent {}", agents.addresses.concat()),
-        count => count,
-    };
-    let began = spread.map_or_else(String::new, |spread| {
-        let spread = format_ns(spread.as_nanos() as u64);
-        format!(", which began within {spread} of each other")
-    });
-    format!(
-        "made by {count} agents{began}; their shares are the parts of this report, and the host that \
-         it describes is that of agent 1"
-    )
 }

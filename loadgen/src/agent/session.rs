@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use fanwire_reactor::host::processors;
 
+use crate::agent::clock::unix_ns;
 use crate::agent::order::Order;
 use crate::agent::serve::{Agent, log};
 use crate::agent::wire::{
@@ -86,10 +87,8 @@ fn converse(stream: &TcpStream, peer: SocketAddr, agent: &Agent) -> Result<(), S
         processors: processors().len(),
     };
     wire::say(&mut socket, &ready).map_err(broken)?;
-    let order = match hear(&mut lines, LINE_SIZE_MAX, JOB_MAX)? {
-        Some(FromLead::Job(order)) => order,
-        Some(_) => return Err("a job is to follow the hello".to_owned()),
-        None => return Ok(()),
+    let Some(order) = await_job(&mut lines, stream)? else {
+        return Ok(());
     };
     log(&format!("{peer}: run begins: {}", describe(&order)));
     let (how, listening) = Work::start(order)?.attend(stream, lines, agent)?;
@@ -100,6 +99,29 @@ fn converse(stream: &TcpStream, peer: SocketAddr, agent: &Agent) -> Result<(), S
     // Ends when the coordinator does, or is silent for too long.
     let _ = listening.join();
     Ok(())
+}
+
+/// Tells the time until there is a job; `None` when the coordinator ends without one.
+fn await_job(
+    lines: &mut LineReader<TcpStream>,
+    mut socket: &TcpStream,
+) -> Result<Option<Box<Order>>, String> {
+    let deadline = Instant::now() + JOB_MAX;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match hear(lines, LINE_SIZE_MAX, left)? {
+            Some(FromLead::Job(order)) => return Ok(Some(order)),
+            Some(FromLead::Clock) => {
+                let unix_ns = unix_ns();
+                wire::say(&mut socket, &FromAgent::Clock { unix_ns })
+                    .map_err(|error| format!("the connection broke ({error})"))?;
+            }
+            // Another agent takes its time.
+            Some(FromLead::Here) => {}
+            Some(_) => return Err("a job is to follow the hello".to_owned()),
+            None => return Ok(None),
+        }
+    }
 }
 
 fn hear(

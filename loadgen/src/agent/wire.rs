@@ -3,6 +3,7 @@
 //! ```text
 //! coordinator                                   agent
 //!   {"hello":{"protocol":"fanwire-agent 1",…}}    {"ready":{…}}   or {"refused":{"reason":…}}
+//!   "clock", for feeds, some times                {"clock":{"unix_ns":…}} each time
 //!   {"job":{"command":"echo",…}}                  {"progress":{…}} about once a second
 //!                                                 {"opened":{"open":25,"failed":0}}
 //!   {"go":{"after_ns":0}}                         "begun"
@@ -48,6 +49,8 @@ const CHUNK_SIZE: usize = 64 * 1024;
 pub enum FromLead {
     /// First of all.
     Hello(Hello),
+    /// What time is it? Asked before the job.
+    Clock,
     /// What is to be done.
     Job(Box<Order>),
     /// All agents have opened their connections: the load begins so many nanoseconds after this
@@ -91,6 +94,11 @@ pub enum FromAgent {
         version: String,
         /// CPUs that it may use.
         processors: usize,
+    },
+    /// The answer to [`FromLead::Clock`].
+    Clock {
+        /// Nanoseconds since 1970.
+        unix_ns: u64,
     },
     /// It does not work for this coordinator. The last line of the connection.
     Refused {

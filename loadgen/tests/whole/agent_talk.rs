@@ -201,6 +201,12 @@ fn a_whole_conversation_by_hand() {
     let url = echo_server();
     let mut talk = Talk::with(agent.address);
     assert!(talk.hello(None)["ready"]["processors"].as_u64() > Some(0));
+    for _ in 0..3 {
+        talk.say(&json!("here"));
+        talk.say(&json!("clock"));
+        let unix_ns = talk.hear()["clock"]["unix_ns"].as_u64();
+        assert!(unix_ns > Some(1_700_000_000_000_000_000), "{unix_ns:?}");
+    }
     talk.say(&order(
         "echo",
         &json!([["connections", "2"], ["messages", "10"]]),
