@@ -143,10 +143,10 @@ fn rate(report: &Report) -> Vec<String> {
 fn cpu(report: &Report) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(share) = report.generator.cpu_share {
-        let spin = if report.config.spin {
-            " (spinning)"
-        } else {
-            ""
+        let spin = match (report.config.spin, report.generator.busy_share) {
+            (true, Some(busy)) => format!(" (spinning; {} at work)", percent(busy)),
+            (true, None) => " (spinning)".to_owned(),
+            (false, _) => String::new(),
         };
         parts.push(format!("generator cpu {}{spin}", percent(share)));
     }

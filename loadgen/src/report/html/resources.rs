@@ -67,6 +67,16 @@ fn server_facts(server: &Server, one: &str, many: &str, facts: &mut Known) {
         "server, all threads",
         used.map(|cpus| format!("{cpus} CPUs")),
     );
+    let switches =
+        |rate: Option<f64>| rate.map(|rate| format!("{} a second", amount(rate, "").joined()));
+    push(
+        "server waited for something",
+        switches(server.voluntary_switches_per_second),
+    );
+    push(
+        "server was interrupted",
+        switches(server.involuntary_switches_per_second),
+    );
     push(
         &format!("server CPU per {one}"),
         server.cpu_ns_per_message.map(|ns| latency(ns).joined()),
@@ -95,6 +105,9 @@ fn generator_facts(generator: &Generator, one: &str, facts: &mut Known) {
         "generator, busiest thread",
         shown_share(generator.cpu_share),
     );
+    let is_spinning = generator.busy_share != generator.cpu_share;
+    let busy = generator.busy_share.filter(|_| is_spinning);
+    push("at work in it, without spinning", shown_share(busy));
     push("it waited for a CPU", shown_share(generator.wait_share));
     if generator.thread_cpu_shares.len() > 1 {
         let shares = generator.thread_cpu_shares.iter();
@@ -108,6 +121,21 @@ fn generator_facts(generator: &Generator, one: &str, facts: &mut Known) {
     push(
         "generator memory per connection",
         shown_size(generator.rss_bytes_per_connection),
+    );
+    let hiccups = &generator.hiccups_ns;
+    push(
+        "an idle thread overslept",
+        (hiccups.count > 0).then(|| {
+            format!(
+                "99.9% {}, at most {}",
+                latency(hiccups.p999 as f64).joined(),
+                latency(hiccups.max as f64).joined()
+            )
+        }),
+    );
+    push(
+        "TCP segments sent again",
+        generator.segments_retransmitted.map(format_count),
     );
     let late = &generator.late_ns;
     push(
