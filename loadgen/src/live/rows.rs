@@ -136,6 +136,10 @@ pub fn messages(view: &View) -> Row {
                 "none are sent; pings are answered".to_owned(),
                 Tone::Plain,
             );
+            if view.pushed > 0 {
+                let pushed = count(view.pushed, "pushed by the server");
+                push(&mut row, pushed, Tone::Plain);
+            }
             row
         }
         _ => {

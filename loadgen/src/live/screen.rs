@@ -91,7 +91,14 @@ pub fn paint(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
 }
 
 /// All that is known of a load but its name and phase. Groups of rows stand `gap` apart.
-pub(super) fn figures(buffer: &mut Buffer, area: Rect, view: &View, gap: u16, theme: Theme) {
+/// True when the strip is among it.
+pub(super) fn figures(
+    buffer: &mut Buffer,
+    area: Rect,
+    view: &View,
+    gap: u16,
+    theme: Theme,
+) -> bool {
     let mut rest = area;
     line(buffer, take(&mut rest, 1), &rows::connections(view), theme);
     line(buffer, take(&mut rest, 1), &rows::messages(view), theme);
@@ -106,14 +113,15 @@ pub(super) fn figures(buffer: &mut Buffer, area: Rect, view: &View, gap: u16, th
         line(buffer, take(&mut rest, 1), &row, theme);
     }
     let table = rows::percentiles(view, usize::from(area.width));
-    if !table.is_empty() {
-        take(&mut rest, gap);
-        for row in &table {
-            line(buffer, take(&mut rest, 1), row, theme);
-        }
-        take(&mut rest, gap);
-        strip(buffer, rest, view, theme);
+    if table.is_empty() {
+        return false;
     }
+    take(&mut rest, gap);
+    for row in &table {
+        line(buffer, take(&mut rest, 1), row, theme);
+    }
+    take(&mut rest, gap);
+    strip(buffer, rest, view, theme)
 }
 
 /// The same where there are only a few lines: those that say most, in their usual order.
@@ -284,11 +292,12 @@ fn rate(buffer: &mut Buffer, area: Rect, row: &Row, view: &View, theme: Theme) {
         .render(curve, buffer);
 }
 
-/// The strip: a scale on the left, the seconds, and their numbers below.
-fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
+/// The strip: a scale on the left, the seconds, and their numbers below. False when there is no
+/// room for it, or nothing to show.
+fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) -> bool {
     let height = area.height.saturating_sub(1).min(STRIP_HEIGHT_MAX);
     if height < STRIP_HEIGHT_MIN || area.width <= SCALE_WIDTH + 1 || view.columns.is_empty() {
-        return;
+        return false;
     }
     let cells = area.width - SCALE_WIDTH - 1;
     let planned_s = (view.asked.warmup_ns + view.asked.duration_ns).div_ceil(1_000_000_000);
@@ -331,6 +340,7 @@ fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
         cell_width,
         theme,
     );
+    true
 }
 
 /// Seconds since the load began: the first that is shown, and then every tenth.

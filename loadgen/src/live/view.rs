@@ -58,6 +58,8 @@ pub struct View {
     pub opened_per_second: Option<f64>,
     /// What went wrong up to the newest completed second, by kind.
     pub troubles: Arc<BTreeMap<String, u64>>,
+    /// Messages that the server sent of its own to those who came to hear them.
+    pub pushed: u64,
     /// What a verdict would look at, up to the newest completed second.
     pub so_far: SoFar,
 }
@@ -160,6 +162,11 @@ impl Asked {
         }
     }
 
+    /// Whether what the server sends of its own is what connections are held for, and no trouble.
+    pub fn hears_pushes(&self) -> bool {
+        self.mode == Mode::Churn && self.is_hold_only
+    }
+
     /// How long the load takes from its first message on, at most; `None` when that shows itself
     /// only when it has come.
     pub fn length(&self) -> Option<Duration> {
@@ -197,6 +204,7 @@ pub struct Follower {
     server_rss_first_bytes: Option<u64>,
     opened_per_second: Option<f64>,
     troubles: Arc<BTreeMap<String, u64>>,
+    pushed: u64,
     so_far: SoFar,
 }
 
@@ -265,8 +273,15 @@ impl Follower {
             columns.push_back(Arc::new(Column::of(&latency)));
         }
         self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
-        let troubles = Arc::make_mut(&mut self.troubles);
-        add_counts(troubles, &second.troubles);
+        let mut new = second.troubles.clone();
+        if self
+            .asked
+            .as_ref()
+            .is_some_and(|asked| asked.hears_pushes())
+        {
+            self.pushed += new.remove("unsolicited").unwrap_or(0);
+        }
+        add_counts(Arc::make_mut(&mut self.troubles), &new);
         self.last = Some(Arc::new(second.clone()));
     }
 
@@ -290,6 +305,7 @@ impl Follower {
             server_rss_first_bytes: self.server_rss_first_bytes,
             opened_per_second: self.opened_per_second,
             troubles: Arc::clone(&self.troubles),
+            pushed: self.pushed,
             so_far: self.so_far,
         })
     }

@@ -298,8 +298,9 @@ impl Seat {
     pub fn ends(&self, report: Result<&Report, &str>) {
         let (end, what) = match report {
             Ok(report) => {
-                let what = format!("has ended: {}", report.verdict.as_str());
-                (End::Reported(Outcome::of(report)), what)
+                let outcome = Outcome::of(report);
+                let what = format!("has ended: {}", outcome.describe());
+                (End::Reported(outcome), what)
             }
             Err(cause) => (End::Failed(cause.to_owned()), "has failed".to_owned()),
         };
@@ -354,5 +355,65 @@ impl Watch for Leaver {
             *view = self.follower.view(live, now).map(Arc::new);
         }
         Flow::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::testing::config;
+    use crate::live::view::Asked;
+    use crate::measure::gauges::Reading;
+    use crate::measure::latency::Latency;
+    use crate::measure::watch::LivePhase;
+    use scene::BilledLoad;
+
+    #[test]
+    fn a_load_waits_for_nobody_who_looks() {
+        let config = config("echo ws://127.0.0.1:9 -c 3 -d 5s");
+        let bill = Bill {
+            steps: vec![String::new()],
+            loads: vec![BilledLoad {
+                name: "talk".to_owned(),
+                step: 0,
+                start: Duration::ZERO,
+                command_line: String::new(),
+                asked: Arc::new(Asked::of(&config)),
+            }],
+            ..Bill::default()
+        };
+        // Quiet, so that nobody looks but this test.
+        let audience = Audience::gather(bill, true, true, &Arc::default());
+        let board = &audience.board;
+        audience.seat(0).begins();
+        let mut leaver = Leaver {
+            follower: Follower::default(),
+            board: Arc::clone(board),
+            load: 0,
+            last: None,
+        };
+        let live = Live {
+            config: &config,
+            phase: LivePhase::Opening,
+            left_ns: 0,
+            reading: Reading::default(),
+            seconds: &[],
+            response: &Latency::default(),
+        };
+        let held = lock(&board.states[0]);
+        assert_eq!(leaver.look(&live), Flow::Continue, "and it comes back");
+        drop(held);
+        assert!(board.scene().states[0].view().is_none(), "nothing was left");
+        assert_eq!(leaver.look(&live), Flow::Continue);
+        let scene = board.scene();
+        let view = scene.states[0].view().expect("left with the next look");
+        assert_eq!(view.asked.connections, 3);
+        audience.seat(0).ends(Err("for a reason"));
+        assert_eq!(leaver.look(&live), Flow::Continue);
+        let state = &board.scene().states[0];
+        assert!(
+            matches!(state, State::Ended { view: Some(_), .. }),
+            "{state:?}"
+        );
     }
 }

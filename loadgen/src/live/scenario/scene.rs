@@ -11,6 +11,7 @@ use crate::live::view::{Asked, View};
 use crate::measure::model::Report;
 use crate::measure::verdict::Verdict;
 use crate::measure::watch::LivePhase;
+use crate::quantity::{format_count, format_ns};
 
 /// What is known of a scenario before it begins.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +80,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Why it is not VALID.
     pub reasons: Vec<String>,
+    /// Connections open at the end; `None` for a storm, which leaves none.
+    pub alive: Option<u64>,
     /// Replies (storm: cycles; fan-out: messages published) per second.
     pub per_second: f64,
     /// Connections opened per second, of a churn.
@@ -93,21 +96,46 @@ impl Outcome {
     /// Of a report.
     pub fn of(report: &Report) -> Outcome {
         let (messages, response) = (&report.messages, &report.latency_ns.response);
+        let churn = report.churn.as_ref();
+        let hears_pushes = churn.is_some_and(|churn| churn.is_hold_only);
         let of_messages = [
             messages.lost,
             messages.unsent,
             messages.duplicates,
             messages.reordered,
-            messages.unsolicited,
+            if hears_pushes {
+                0
+            } else {
+                messages.unsolicited
+            },
         ];
         Outcome {
             verdict: report.verdict,
             reasons: report.verdict_reasons.clone(),
+            alive: match (churn, report.mode.as_ref()) {
+                (Some(churn), "churn") => Some(churn.alive),
+                (_, "storm") => None,
+                _ => Some(report.connections.alive),
+            },
             per_second: report.messages_per_second,
-            opened_per_second: report.churn.as_ref().map(|churn| churn.opened_per_second),
+            opened_per_second: churn.map(|churn| churn.opened_per_second),
             latency_ns: (response.count > 0).then_some([response.p50, response.p99]),
             errors: report.errors.values().sum::<u64>() + of_messages.iter().sum::<u64>(),
         }
+    }
+}
+
+impl Outcome {
+    /// In a line: `VALID · 100/s · p50 81us p99 1.20ms · errors 0`.
+    pub fn describe(&self) -> String {
+        let per_second = format_count(self.per_second.round() as u64);
+        let mut parts = vec![self.verdict.as_str().to_owned()];
+        if let Some([median, high]) = self.latency_ns {
+            parts.push(format!("{per_second}/s"));
+            parts.push(format!("p50 {} p99 {}", format_ns(median), format_ns(high)));
+        }
+        parts.push(format!("errors {}", format_count(self.errors)));
+        parts.join(" · ")
     }
 }
 

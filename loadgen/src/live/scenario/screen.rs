@@ -18,6 +18,7 @@ use crate::live::screen::{
     Theme, bar, few_figures, figures, left_text, legend, line, take, take_bottom, time_text,
 };
 use crate::live::where_metrics_are;
+use crate::measure::watch::LivePhase;
 
 /// From this height on groups of rows stand apart.
 const ROOMY_HEIGHT: u16 = 22;
@@ -57,10 +58,9 @@ pub fn paint(buffer: &mut Buffer, area: Rect, scene: &Scene, focus: usize, theme
     let table = take(&mut rest, heading + lines);
     loads(buffer, table, heading, scene, focus, theme);
     take(&mut rest, gap);
-    if let Some((load, state)) = scene.loads().nth(focus) {
-        closely(buffer, rest, scene, (load, state), theme);
-    }
-    self::foot(buffer, foot, scene, focus, theme);
+    let close = scene.loads().nth(focus);
+    let has_strip = close.is_some_and(|load| closely(buffer, rest, scene, load, theme));
+    self::foot(buffer, foot, scene, has_strip, theme);
 }
 
 /// The name of the scenario, and the step.
@@ -182,15 +182,15 @@ fn loads(buffer: &mut Buffer, area: Rect, heading: u16, scene: &Scene, focus: us
             |is_wanted: fn(&State) -> bool| hidden.iter().filter(|state| is_wanted(state)).count();
         let mut parts = Vec::new();
         for (count, what) in [
-            (count(State::is_running), "running"),
-            (count(|state| matches!(state, State::Waiting)), "waiting"),
+            (count(State::is_running), "run"),
+            (count(|state| matches!(state, State::Waiting)), "wait"),
             (count(|state| matches!(state, State::Ended { .. })), "ended"),
         ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
         }
-        let text = format!("  … and {} more: {}", hidden.len(), parts.join(", "));
+        let text = format!("  … {} more: {}", hidden.len(), parts.join(", "));
         line(buffer, take(&mut rest, 1), &[(text, Tone::Name)], theme);
     }
 }
@@ -246,21 +246,26 @@ fn load_row(
             let spans = cell
                 .iter()
                 .map(|(text, tone)| Span::styled(text.as_str(), theme.tone(*tone)));
-            Line::from_iter(spans).right_aligned().render(place, buffer);
+            let mut figure = Line::from_iter(spans);
+            // A figure that lacks a digit is another figure; what was asked for can be missed.
+            if figure.width() > usize::from(place.width) {
+                figure.spans.truncate(1);
+            }
+            figure.right_aligned().render(place, buffer);
         } else {
             line(buffer, place, cell, theme);
         }
     }
 }
 
-/// One load with all that is known of it.
+/// One load with all that is known of it. True when its strip is shown.
 fn closely(
     buffer: &mut Buffer,
     area: Rect,
     scene: &Scene,
     (load, state): (&BilledLoad, &State),
     theme: Theme,
-) {
+) -> bool {
     let mut rest = area;
     title(buffer, take(&mut rest, 1), (load, state), theme);
     match state {
@@ -287,14 +292,15 @@ fn closely(
         }
     }
     let Some(view) = state.view() else {
-        return;
+        return false;
     };
     if rest.height >= FIGURES_HEIGHT_MIN {
         // The strip is worth more than distances until there is plenty of room.
         let gap = u16::from(rest.height >= 2 * FIGURES_HEIGHT_MIN);
-        figures(buffer, rest, view, gap, theme);
+        figures(buffer, rest, view, gap, theme)
     } else {
         few_figures(buffer, rest, view, theme);
+        false
     }
 }
 
@@ -309,7 +315,11 @@ fn title(buffer: &mut Buffer, area: Rect, (load, state): (&BilledLoad, &State), 
         State::Running {
             view: Some(view), ..
         } => {
-            let text = format!("{}, {}", view.phase_text(), left_text(view));
+            let text = match view.phase {
+                // Its name says already what the seconds are of.
+                LivePhase::WarmUp => format!("warm-up, {} s", view.phase_elapsed.as_secs()),
+                _ => format!("{}, {}", view.phase_text(), left_text(view)),
+            };
             (text, Tone::Strong)
         }
         State::Ended { end, .. } => match &**end {
@@ -385,7 +395,7 @@ fn wrapped(text: &str, width: u16) -> Vec<String> {
 }
 
 /// The keys, and what the shades mean.
-fn foot(buffer: &mut Buffer, area: Rect, scene: &Scene, focus: usize, theme: Theme) {
+fn foot(buffer: &mut Buffer, area: Rect, scene: &Scene, has_strip: bool, theme: Theme) {
     let key = |text: &'static str| Span::styled(text, theme.tone(Tone::Strong));
     let word = |text: &'static str| Span::styled(text, theme.tone(Tone::Name));
     let is_wide = area.width >= FOOT_WIDTHS.0;
@@ -399,11 +409,6 @@ fn foot(buffer: &mut Buffer, area: Rect, scene: &Scene, focus: usize, theme: The
         spans.extend([word("  "), key("↑↓")]);
         spans.push(word(if is_wide { " choose a load" } else { " load" }));
     }
-    let has_strip = scene
-        .states
-        .get(focus)
-        .and_then(State::view)
-        .is_some_and(|view| !view.columns.is_empty());
     if has_strip && !scene.is_ending && area.width >= FOOT_WIDTH_MIN {
         spans.push(word(if area.width >= FOOT_WIDTHS.1 {
             "   share of a second:"

@@ -311,7 +311,7 @@ impl Figures {
             State::Running { view, .. } => view.as_deref().map(of_view).unwrap_or_default(),
             State::Ended { view, end } => match (&**end, view.as_deref()) {
                 (End::Reported(outcome), _) => Figures {
-                    open: None,
+                    open: outcome.alive.map(|alive| alive as f64),
                     rate: match outcome.opened_per_second {
                         Some(opened) if asked.is_hold_only => Some(opened),
                         _ => has_rate(asked).then_some(outcome.per_second),
