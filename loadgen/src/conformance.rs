@@ -88,6 +88,49 @@ struct Case {
     exchange: Rc<Exchange>,
 }
 
+impl Case {
+    /// Takes what the server sent. What is to be sent for it is added to `out`.
+    fn answer(
+        &mut self,
+        mut input: Input<'_>,
+        receiving: &mut Workspace,
+        sending: &mut Workspace,
+        random: &mut fastrand::Rng,
+        out: &mut Vec<u8>,
+    ) {
+        let Connection { receiver, sender } = &mut self.connection;
+        let mut key = || Some(MaskingKey(random.u32(..).to_le_bytes()));
+        loop {
+            // `Misuse` can only say that our close frame is out already; the loop ends with it.
+            match receiver.next_event(&mut input, receiving) {
+                Ok(None) => break,
+                Ok(Some(Event::Message(message))) if self.is_echoing => {
+                    let _ = sender.message(message.kind, message.payload, key(), sending, out);
+                }
+                Ok(Some(Event::Message(message))) => {
+                    if message.kind == MessageKind::Text {
+                        *self.exchange.text.borrow_mut() = message.as_str().map(str::to_owned);
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    let _ = sender.pong(payload, key(), out);
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(frame))) => {
+                    self.is_over = true;
+                    let _ = sender.close(frame.map(|frame| frame.code), "", key(), out);
+                    break;
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    let _ = sender.close(Some(error.close_code()), error.as_str(), key(), out);
+                    break;
+                }
+            }
+        }
+    }
+}
+
 struct EchoClient {
     settings: Arc<Settings>,
     cases: Table<Case>,
@@ -145,37 +188,7 @@ impl EchoClient {
         if !heard.replies.is_empty() {
             io.send(token, |queue| queue.extend_from_slice(heard.replies));
         }
-        let Connection { receiver, sender } = &mut case.connection;
-        let mut key = || Some(MaskingKey(random.u32(..).to_le_bytes()));
-        let mut input = Input::new(heard.plain);
-        loop {
-            // `Misuse` can only say that our close frame is out already; the loop ends with it.
-            match receiver.next_event(&mut input, receiving) {
-                Ok(None) => break,
-                Ok(Some(Event::Message(message))) if case.is_echoing => {
-                    let _ = sender.message(message.kind, message.payload, key(), sending, out);
-                }
-                Ok(Some(Event::Message(message))) => {
-                    if message.kind == MessageKind::Text {
-                        *case.exchange.text.borrow_mut() = message.as_str().map(str::to_owned);
-                    }
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    let _ = sender.pong(payload, key(), out);
-                }
-                Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close(frame))) => {
-                    case.is_over = true;
-                    let _ = sender.close(frame.map(|frame| frame.code), "", key(), out);
-                    break;
-                }
-                Err(error) => {
-                    case.is_over = true;
-                    let _ = sender.close(Some(error.close_code()), error.as_str(), key(), out);
-                    break;
-                }
-            }
-        }
+        case.answer(Input::new(heard.plain), receiving, sending, random, out);
         let link = &mut case.link;
         if !out.is_empty() {
             io.send(token, |queue| {

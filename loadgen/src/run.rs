@@ -16,8 +16,11 @@ use fanwire_reactor::{MailSender, mailbox};
 use crate::command::Command;
 use crate::config::{Config, Mode};
 use crate::measure::environment::Environment;
-use crate::measure::gauges::{FanoutShown, Gauges, Reading};
-use crate::measure::host::{CpuSample, Memory, OwnThread, ThreadTime, process_exists};
+use crate::measure::gauges::{CoreShown, FanoutShown, Gauges, Reading};
+use crate::measure::hiccups::Hiccups;
+use crate::measure::host::{
+    CpuSample, Memory, OwnThread, Segments, Switches, ThreadTime, process_exists,
+};
 use crate::measure::model::{Measured, Report};
 use crate::measure::series::{Pulse, Results, Series, Warmth};
 use crate::measure::tally::Sheet;
@@ -93,7 +96,10 @@ pub struct Hooks {
 struct Edge {
     at_ns: u64,
     own: Vec<Option<ThreadTime>>,
+    cores: Vec<CoreShown>,
     server: Option<CpuSample>,
+    switches: Option<Switches>,
+    segments: Option<Segments>,
 }
 
 /// Runs `config` and returns the judged result.
@@ -115,8 +121,7 @@ pub fn run(config: Config, hooks: Hooks) -> Result<Report, String> {
     let own_memory = own_memory();
     run.crew.iter().for_each(|crew| crew.gauges.let_open());
     run.wait_opened()?;
-    run.hold_back(barrier);
-    run.measure(memory_before, own_memory);
+    run.measure(memory_before, own_memory, barrier);
     let collected = run.collect();
     run.watches.iter_mut().for_each(|watch| watch.end());
     collected?;
@@ -295,16 +300,24 @@ impl Run {
     }
 
     /// Announces the window, samples at its edges, ends it early when there is a reason.
-    fn measure(&mut self, server_before: Option<Memory>, own_before: Option<Memory>) {
+    fn measure(
+        &mut self,
+        server_before: Option<Memory>,
+        own_before: Option<Memory>,
+        barrier: Option<Box<dyn Barrier>>,
+    ) {
         let is_hopeless = self.config.mode != Mode::Storm && self.reading().opened == 0;
+        if !is_hopeless && !self.is_interrupted() {
+            if self.config.mode == Mode::Fanout {
+                self.confirm_subscriptions();
+            }
+            self.hold_back(barrier);
+        }
         if is_hopeless || self.is_interrupted() {
             self.measured.is_interrupted = self.is_interrupted();
             self.command(Command::Stop);
             self.command(Command::Account);
             return;
-        }
-        if self.config.mode == Mode::Fanout {
-            self.confirm_subscriptions();
         }
         let start_ns = monotonic_ns() + LEAD_NS;
         let measure_from_ns = start_ns + self.config.warmup.longest_ns();
@@ -320,10 +333,13 @@ impl Run {
         self.row_edge = self.edge();
         let is_whole = self.warm_up();
         let window = self.measured.window.unwrap_or(window);
-        let begin = self.edge();
+        let begin = self.edge_of_window();
+        // Without the thread there is nothing to say of the host's own stalls.
+        let hiccups = Hiccups::start().ok();
         self.sample_memory(server_before, own_before);
         let is_whole = is_whole && self.wait_until(window.until_ns, window.until_ns);
-        let end = self.edge();
+        let end = self.edge_of_window();
+        self.measured.hiccups = hiccups.map(Hiccups::stop).unwrap_or_default();
         self.measured.is_interrupted = self.is_interrupted();
         if is_whole {
             self.measured.measured_ns = window.measured_ns();
@@ -370,7 +386,22 @@ impl Run {
                 .iter()
                 .map(|thread| thread.as_ref().and_then(OwnThread::time))
                 .collect(),
+            cores: self
+                .crew
+                .iter()
+                .map(|crew| crew.gauges.read_core())
+                .collect(),
             server: self.config.server_pid.and_then(CpuSample::of_process),
+            ..Edge::default()
+        }
+    }
+
+    /// With what is read twice in a run only.
+    fn edge_of_window(&self) -> Edge {
+        Edge {
+            switches: self.config.server_pid.and_then(Switches::of_process),
+            segments: Segments::of_host(),
+            ..self.edge()
         }
     }
 
@@ -388,6 +419,18 @@ impl Run {
         self.measured.generator_times = own
             .filter_map(|(begin, end)| Some(scaled_time((*end)?.since((*begin)?))))
             .collect();
+        let cores = begin.cores.iter().zip(&end.cores);
+        for (begin, end) in cores {
+            let spun_ns = end.spun_ns.saturating_sub(begin.spun_ns);
+            self.measured.generator_spun_ns.push(scaled(spun_ns));
+            self.measured.completion_overflows += end
+                .completion_overflows
+                .saturating_sub(begin.completion_overflows);
+        }
+        let switches = begin.switches.zip(end.switches);
+        self.measured.server_switches = switches.map(|(begin, end)| end.since(begin));
+        let segments = begin.segments.zip(end.segments);
+        self.measured.segments = segments.map(|(begin, end)| end.since(begin));
         if let (Some(begin), Some(end)) = (&begin.server, &end.server) {
             let mut used = end.since(begin);
             used.total_ns = scaled(used.total_ns);

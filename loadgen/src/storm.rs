@@ -449,5 +449,9 @@ impl Application for Storm {
         }
     }
 
+    fn on_turn(&mut self, io: &mut Io) {
+        self.shared.gauges.show_core(io.counters());
+    }
+
     fn on_closed(&mut self, _io: &mut Io, _token: Token, _cause: Cause) {}
 }

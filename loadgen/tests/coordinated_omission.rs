@@ -10,7 +10,8 @@ mod support;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use support::{Outcome, echo, honest, run, serve, start, upgrade};
+use support::servers::answering_server;
+use support::{Outcome, honest, run, start};
 
 const STALL: Duration = Duration::from_millis(300);
 
@@ -18,18 +19,13 @@ const STALL: Duration = Duration::from_millis(300);
 /// how long that took.
 fn stalling_server(at: u64) -> (String, mpsc::Receiver<Duration>) {
     let (sender, receiver) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            if number == at {
-                let begun = Instant::now();
-                std::thread::sleep(STALL);
-                let _ = sender.send(begun.elapsed());
-            }
-            socket.send(message).is_ok()
-        });
+    let address = answering_server(move |number, message, socket| {
+        if number == at {
+            let begun = Instant::now();
+            std::thread::sleep(STALL);
+            let _ = sender.send(begun.elapsed());
+        }
+        socket.send(message).is_ok()
     });
     (format!("ws://{address}/"), receiver)
 }
@@ -104,16 +100,11 @@ fn a_closed_loop_hides_the_same_stall() {
 #[test]
 fn a_stall_of_the_generator_is_in_response_but_not_in_service_and_makes_it_invalid() {
     let (sender, receiver) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            if number == 1_000 {
-                let _ = sender.send(());
-            }
-            honest(number, message, socket)
-        });
+    let address = answering_server(move |number, message, socket| {
+        if number == 1_000 {
+            let _ = sender.send(());
+        }
+        honest(number, message, socket)
     });
     let url = format!("ws://{address}/");
     let running = start(&[

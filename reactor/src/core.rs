@@ -243,9 +243,14 @@ where
     B: Backend,
     A: Application,
 {
+    // When a poll began that found work: it ended with the turn that follows.
+    let mut spun_from_ns = None;
     loop {
         let progress = take_turn(shard, shared);
         let now_ns = shared.io.borrow().now_ns;
+        if let Some(from_ns) = spun_from_ns.take() {
+            count_spinning(shared, from_ns, now_ns);
+        }
         match progress {
             Progress::Stopped => return Pause::Stopped,
             Progress::Busy if now_ns.saturating_sub(yielded_ns) > YIELD_EVERY_NS => {
@@ -253,14 +258,26 @@ where
             }
             Progress::Busy => {}
             Progress::Idle if shared.is_notified.get() => {}
-            Progress::Idle if spin_ns > 0 => match spin(shard, shared, spin_ns, yielded_ns) {
-                Spin::FoundWork => {}
-                Spin::MustYield => return Pause::Yield,
-                Spin::FoundNothing => return Pause::Sleep,
-            },
+            Progress::Idle if spin_ns > 0 => {
+                let from_ns = sys::monotonic_ns();
+                let found = spin(shard, shared, from_ns, spin_ns, yielded_ns);
+                if found == Spin::FoundWork {
+                    spun_from_ns = Some(from_ns);
+                    continue;
+                }
+                count_spinning(shared, from_ns, sys::monotonic_ns());
+                return match found {
+                    Spin::MustYield => Pause::Yield,
+                    Spin::FoundWork | Spin::FoundNothing => Pause::Sleep,
+                };
+            }
             Progress::Idle => return Pause::Sleep,
         }
     }
+}
+
+fn count_spinning<A: Application>(shared: &Shared<A>, from_ns: u64, until_ns: u64) {
+    shared.io.borrow_mut().counters.spun_ns += until_ns.saturating_sub(from_ns);
 }
 
 fn take_turn<B, A>(shard: &mut Shard<B, A::Mail>, shared: &Shared<A>) -> Progress
@@ -295,16 +312,19 @@ where
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Spin {
     FoundWork,
     FoundNothing,
     MustYield,
 }
 
-/// Polls for at most `spin_ns`, without a system call unless the kernel asks for one.
+/// Polls for at most `spin_ns` from `start_ns`, without a system call unless the kernel asks for
+/// one.
 fn spin<B, A>(
     shard: &mut Shard<B, A::Mail>,
     shared: &Shared<A>,
+    start_ns: u64,
     spin_ns: u64,
     yielded_ns: u64,
 ) -> Spin
@@ -312,7 +332,6 @@ where
     B: Backend,
     A: Application,
 {
-    let start_ns = sys::monotonic_ns();
     let wake_ns = Shard::<B, A::Mail>::next_wake_ns(&shared.io.borrow()).unwrap_or(u64::MAX);
     loop {
         for _ in 0..SPINS_PER_CLOCK_READ {

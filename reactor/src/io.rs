@@ -18,6 +18,9 @@ pub struct Counters {
     pub turns: u64,
     /// Times that the shard slept.
     pub sleeps: u64,
+    /// Time spent polling, between two turns, without finding anything (`spin_us`), in
+    /// nanoseconds.
+    pub spun_ns: u64,
     /// Connections that joined.
     pub adopted: u64,
     /// Connections that ended.

@@ -136,6 +136,13 @@ impl fmt::Display for InvalidLimit {
 
 impl std::error::Error for InvalidLimit {}
 
+/// Timers count milliseconds in 32 bits; a quarter of that range keeps comparisons safe.
+const MS_MAX: u64 = 1 << 30;
+/// Memory held per connection is counted in 32 bits.
+const BYTES_MAX: u64 = 1 << 30;
+/// Tokens are counted in thousandths in 32 bits.
+const RATE_MAX: u64 = 1_000_000;
+
 impl Limits {
     /// The limits an echo server for measuring and for conformance suites wants: large messages
     /// in very many fragments.
@@ -152,13 +159,22 @@ impl Limits {
     /// # Errors
     /// The first limit that is out of its range.
     pub fn validate(&self) -> Result<(), InvalidLimit> {
-        /// Timers count milliseconds in 32 bits; a quarter of that range keeps comparisons safe.
-        const MS_MAX: u64 = 1 << 30;
-        /// Memory held per connection is counted in 32 bits.
-        const BYTES_MAX: u64 = 1 << 30;
-        /// Tokens are counted in thousandths in 32 bits.
-        const RATE_MAX: u64 = 1_000_000;
-        let ranges = [
+        for (name, value, least, most) in self.ranges() {
+            if value < least || value > most {
+                return Err(InvalidLimit {
+                    name,
+                    value,
+                    least,
+                    most,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every limit: its name, its value, and the least and the most that have a meaning.
+    fn ranges(&self) -> [(&'static str, u64, u64, u64); 21] {
+        [
             ("handshakes_max", u64::from(self.handshakes_max), 1, 1 << 20),
             ("handshake_timeout_ms", self.handshake_timeout_ms, 1, MS_MAX),
             ("head_size_max", self.head_size_max as u64, 256, 1 << 20),
@@ -220,18 +236,7 @@ impl Limits {
             ("idle_timeout_ms", self.idle_timeout_ms, 0, MS_MAX),
             ("close_timeout_ms", self.close_timeout_ms, 1, MS_MAX),
             ("drain_timeout_ms", self.drain_timeout_ms, 1, MS_MAX),
-        ];
-        for (name, value, least, most) in ranges {
-            if value < least || value > most {
-                return Err(InvalidLimit {
-                    name,
-                    value,
-                    least,
-                    most,
-                });
-            }
-        }
-        Ok(())
+        ]
     }
 
     /// The hard limit of unsent bytes in force.

@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::agent::Agents;
+use crate::agent::clock::{Exchanges, unix_ns};
 use crate::agent::order::Order;
 use crate::agent::share::{divide, phase_ns};
+use crate::agent::sum::Made;
 use crate::agent::team::{Event, Team};
 use crate::agent::wire::{FromAgent, FromLead, Progress};
 use crate::commands::{Failure, INTERRUPTED, RUN_ERROR};
 use crate::config::{Config, Mode};
 use crate::live;
 use crate::live::display::Display;
-use crate::measure::environment::Environment;
-use crate::measure::merge::merge_as;
-use crate::measure::model::{Part, Report};
-use crate::quantity::{format_count, format_ns};
+use crate::measure::model::Report;
+use crate::quantity::format_count;
 use crate::report::json;
 
 /// How soon signals and deadlines are noticed.
@@ -28,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const REPORT_MAX: Duration = Duration::from_secs(60);
 /// The same after an interruption: somebody waits for it.
 const PARTIAL_REPORT_MAX: Duration = Duration::from_secs(15);
-/// Longest wait for agents to be free again after their last word.
-const RELEASE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for agents to be free again: longer than an agent gives a run to end.
+const RELEASE_MAX: Duration = Duration::from_secs(7);
 /// Lines that may wait to be written.
 const LINES_WAITING_MAX: usize = 256;
 /// Between two lines about the load, on a terminal and elsewhere.
@@ -60,7 +60,6 @@ struct Member {
     stage: Stage,
     /// Of its share.
     connections: u32,
-    opened: u64,
     progress: Progress,
     /// How much later than the others it is to begin.
     phase: Duration,
@@ -68,6 +67,9 @@ struct Member {
     begun: Option<Instant>,
     report: Option<Report>,
     is_gone: bool,
+    /// When it was asked for the time, by our clock and since 1970.
+    asked: (Instant, u64),
+    clock: Exchanges,
 }
 
 /// A load while it is made.
@@ -111,12 +113,13 @@ pub fn measure(
             name: format!("agent {} ({address})", index + 1),
             stage: Stage::Connecting,
             connections: part.connections,
-            opened: 0,
             progress: Progress::default(),
             phase: Duration::from_nanos(phase_ns(config, index, of)),
             begun: None,
             report: None,
             is_gone: false,
+            asked: (Instant::now(), 0),
+            clock: Exchanges::default(),
         });
     }
     let mut lead = Lead {
@@ -141,6 +144,10 @@ pub fn measure(
         },
     };
     let ended = lead.run();
+    if ended.is_err() {
+        lead.team.hang_up();
+        lead.await_release();
+    }
     if let Some(display) = &mut lead.display {
         display.end();
     }
@@ -231,11 +238,18 @@ impl Lead<'_> {
                 let line = format!("{name}: ready, {processors} CPUs");
                 member.stage = Stage::Ready;
                 self.say(&line);
+                self.ask_clock(index);
+            }
+            FromAgent::Clock { unix_ns } if stage == Stage::Ready => {
+                let (asked, asked_unix_ns) = member.asked;
+                let took = at.saturating_duration_since(asked);
+                member.clock.take(asked_unix_ns, unix_ns, took);
+                self.ask_clock(index);
             }
             FromAgent::Opened { open, failed } if stage == Stage::Opening => {
                 let (open_text, failed) = (format_count(open), format_count(failed));
                 let line = format!("{name}: {open_text} connections open, {failed} failed");
-                (member.stage, member.opened) = (Stage::Opened, open);
+                member.stage = Stage::Opened;
                 member.progress.open = open;
                 if self.config.mode != Mode::Storm {
                     self.say(&line);
@@ -246,18 +260,45 @@ impl Lead<'_> {
             FromAgent::Here => {}
             FromAgent::Report(text) if stage > Stage::Ready => {
                 let report = json::parse(text.get().as_bytes())?;
-                if !is_stopped && (report.interrupted || stage < Stage::Running) {
+                // One that nobody let in has nothing to wait for.
+                let is_early = stage < Stage::Running && report.connections.upgraded > 0;
+                if !is_stopped && (report.interrupted || is_early) {
                     return Err("its run was ended there before its time".to_owned());
                 }
                 (member.stage, member.report) = (Stage::Done, Some(report));
                 let line = format!("{name}: done");
                 self.say(&line);
             }
-            FromAgent::Ready { .. } | FromAgent::Opened { .. } | FromAgent::Report(_) => {
+            FromAgent::Ready { .. }
+            | FromAgent::Clock { .. }
+            | FromAgent::Opened { .. }
+            | FromAgent::Report(_) => {
                 return Err("it said something out of turn".to_owned());
             }
         }
         Ok(())
+    }
+
+    /// Whether what is measured depends on what the agents' clocks show.
+    fn needs_clocks(&self) -> bool {
+        let feed = self
+            .config
+            .fanout
+            .as_ref()
+            .and_then(|fanout| fanout.feed.as_ref());
+        feed.is_some_and(|feed| feed.stamp.is_some())
+    }
+
+    /// Asks once more, unless enough is known.
+    fn ask_clock(&mut self, index: usize) {
+        let is_needed = self.needs_clocks();
+        if let Some(member) = self.members.get_mut(index)
+            && is_needed
+            && !member.clock.are_done()
+        {
+            member.asked = (Instant::now(), unix_ns());
+            self.team.tell(index, &FromLead::Clock);
+        }
     }
 
     fn look_for_interruption(&mut self) -> Result<(), Failure> {
@@ -281,11 +322,11 @@ impl Lead<'_> {
         if self.stopped.is_some() {
             return Ok(());
         }
-        if self
-            .members
-            .iter()
-            .all(|member| member.stage == Stage::Ready)
-        {
+        let needs_clocks = self.needs_clocks();
+        let is_ready = |member: &Member| {
+            member.stage == Stage::Ready && (member.clock.are_done() || !needs_clocks)
+        };
+        if self.members.iter().all(is_ready) {
             let of = self.members.len();
             for (index, member) in self.members.iter_mut().enumerate() {
                 member.stage = Stage::Opening;
@@ -293,12 +334,11 @@ impl Lead<'_> {
                 self.team.tell(index, &FromLead::Job(order));
             }
             self.say(&self.shares());
-        } else if self
-            .members
-            .iter()
-            .all(|member| member.stage == Stage::Opened)
-        {
+        } else if self.went.is_none() && self.are_all(Stage::Opened) {
             self.check_opened()?;
+            if self.are_all(Stage::Done) {
+                return Ok(());
+            }
             for (index, member) in self.members.iter_mut().enumerate() {
                 member.stage = Stage::Running;
                 let after_ns = member.phase.as_nanos() as u64;
@@ -324,21 +364,28 @@ impl Lead<'_> {
         }
     }
 
-    /// Nobody waits for the end of a load that one agent has no part in. When none has, the reports
-    /// say why.
+    /// Nobody waits for the end of a load that one agent has no part in. When none has, their
+    /// reports say why.
     fn check_opened(&self) -> Result<(), Failure> {
-        let has_none = |member: &&Member| member.opened == 0 && self.config.mode != Mode::Storm;
-        let Some(member) = self.members.iter().find(has_none) else {
+        let failed = self
+            .members
+            .iter()
+            .find(|member| member.stage == Stage::Done);
+        let Some(member) = failed.filter(|_| !self.are_all(Stage::Done)) else {
             return Ok(());
         };
-        if self.members.iter().all(|member| member.opened == 0) {
-            return Ok(());
-        }
+        let examples = member
+            .report
+            .iter()
+            .flat_map(|report| report.error_examples.values());
+        let why = examples
+            .map(String::as_str)
+            .next()
+            .unwrap_or("no reason is known");
         let reason = format!(
-            "it could open none of its {} connections, while others could: is {} to be reached \
-             from there? Ask there: fanwire-loadgen doctor {}",
+            "it could open none of its {} connections, while others could ({why}). See there how \
+             far it comes: fanwire-loadgen doctor {}",
             format_count(u64::from(member.connections)),
-            self.config.target.host,
             self.config.target.url
         );
         Err(self.failure(&member.name, &reason))
@@ -403,7 +450,8 @@ impl Lead<'_> {
     /// Waits until the agents have closed their connections: they are free for the next run then.
     fn await_release(&mut self) {
         let deadline = Instant::now() + RELEASE_MAX;
-        while self.members.iter().any(|member| !member.is_gone) {
+        let is_taken = |member: &Member| member.stage >= Stage::Ready && !member.is_gone;
+        while self.members.iter().any(is_taken) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.team.events.recv_timeout(left) {
                 Ok((index, Event::Gone(_))) => {
@@ -419,29 +467,18 @@ impl Lead<'_> {
 
     fn add_up(self, agents: &Agents) -> Result<Report, Failure> {
         let spread = self.spread();
+        let clocks = self.members.iter();
+        let clocks = clocks.filter_map(|member| member.clock.offset()).collect();
         let reported = self.members.into_iter();
-        let (names, reports): (Vec<String>, Vec<Report>) = reported
-            .filter_map(|member| Some((member.name, member.report?)))
-            .unzip();
-        let mut sum = merge_as("agent", &reports).map_err(Failure::run)?;
-        sum.environment.command_line = Environment::read(&[], None).command_line;
-        sum.config.seed = self.config.seed;
-        // As it was asked for, and not as its parts add up in binary fractions.
-        sum.target_per_second = self.config.rate;
-        sum.config.rate_per_second = self.config.rate;
-        sum.config.connect_rate_per_second = self.config.connect_rate;
-        sum.notes.push(made_by(agents, spread));
-        if reports.len() > 1 {
-            let parts = names.into_iter().zip(reports);
-            sum.parts = parts
-                .map(|(name, report)| Part {
-                    name,
-                    stage: String::new(),
-                    report,
-                })
-                .collect();
-        }
-        Ok(sum)
+        let shares = reported.filter_map(|member| Some((member.name, member.report?)));
+        let made = Made {
+            config: self.config,
+            agents,
+            shares: shares.collect(),
+            spread,
+            clocks,
+        };
+        made.add_up().map_err(Failure::run)
     }
 
     /// At most this much lies between the first and the last agent to begin: each did so after it
@@ -466,19 +503,4 @@ fn check_version(version: &str) -> Result<(), String> {
     Err(format!(
         "it is version {version}, and this is {mine}: use the same on all machines"
     ))
-}
-
-fn made_by(agents: &Agents, spread: Option<Duration>) -> String {
-    let count = match agents.addresses.len() {
-        1 => return format!("made by the agent {}", agents.addresses.concat()),
-        count => count,
-    };
-    let began = spread.map_or_else(String::new, |spread| {
-        let spread = format_ns(spread.as_nanos() as u64);
-        format!(", which began within {spread} of each other")
-    });
-    format!(
-        "made by {count} agents{began}; their shares are the parts of this report, and the host that \
-         it describes is that of agent 1"
-    )
 }

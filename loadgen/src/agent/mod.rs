@@ -9,12 +9,14 @@
 //! load alone, a fault of one load leaves the agent alive, and it can be killed when its
 //! coordinator is gone.
 
+pub mod clock;
 pub mod lead;
 pub mod order;
 pub mod secret;
 pub mod serve;
 pub mod session;
 pub mod share;
+pub mod sum;
 pub mod team;
 pub mod wire;
 pub mod work;

@@ -17,10 +17,10 @@ use crate::cli::{Cli, Job};
 use crate::config::Config;
 
 /// Commands whose load may be divided.
-pub const COMMANDS: [&str; 4] = ["echo", "storm", "idle", "churn"];
+pub const COMMANDS: [&str; 5] = ["echo", "storm", "idle", "churn", "fanout"];
 
 /// Options that an agent takes: none of them names a file, a process or a listener of its host.
-const SENT: [&str; 42] = [
+const SENT: [&str; 60] = [
     "arrival",
     "backend",
     "binary",
@@ -30,6 +30,7 @@ const SENT: [&str; 42] = [
     "connections",
     "cpu",
     "deflate",
+    "dialect",
     "disconnect",
     "drain",
     "duration",
@@ -45,24 +46,41 @@ const SENT: [&str; 42] = [
     "message",
     "messages",
     "origin",
+    "payload",
     "ping-interval",
     "ports",
     "rate",
     "rate-per-conn",
+    "readers-only",
     "reconnect",
     "reply-contains",
     "seed",
+    "sequence",
+    "sequence-key",
+    "settle",
     "size",
+    "slow",
     "sni",
     "source",
     "spin",
     "stage",
+    "stall",
+    "stamp",
+    "stamp-clock",
+    "strict",
     "subprotocol",
+    "subscribe",
+    "subscribe-path",
+    "subscribed-when",
     "template",
     "text",
     "threads",
+    "topic-name",
+    "topics",
+    "topics-per-subscriber",
     "verify",
     "warmup",
+    "zipf",
 ];
 
 /// Options that are about the merged report, or about how the coordinator goes on.
@@ -83,6 +101,22 @@ const KEPT: [&str; 16] = [
     "runs",
     "threshold",
     "unit",
+];
+
+/// Options of a fan-out that publishes, or speaks a dialect of fanwire, which agents do not.
+const OF_PUBLISHERS: [&str; 12] = [
+    "acknowledged-when",
+    "burst",
+    "churn",
+    "churn-share",
+    "keys",
+    "kind",
+    "max-rate",
+    "publish",
+    "publish-path",
+    "publisher-url",
+    "publishers",
+    "snapshot",
 ];
 
 /// Options that do not go with agents, and why.
@@ -139,7 +173,19 @@ fn refusal(name: &str, value: Option<&str>) -> Option<String> {
     if let Some((name, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return Some(format!("--{name} does not go with --agents: {why}"));
     }
-    let value = value.unwrap_or_default().trim_start();
+    if OF_PUBLISHERS.contains(&name) {
+        return Some(format!(
+            "--{name} does not go with --agents: agents only read a feed"
+        ));
+    }
+    let value = value.unwrap_or_default().trim();
+    if name == "stamp-clock" && value != "realtime" {
+        return Some(
+            "--stamp-clock monotonic does not go with --agents: it is the clock of the server's \
+             host alone; have the server stamp with the time since 1970"
+                .to_owned(),
+        );
+    }
     let is_file = match name {
         "size" => value.to_ascii_lowercase().starts_with("file:"),
         "message" => value.starts_with('@'),
@@ -160,7 +206,7 @@ impl Order {
             .try_get_matches_from(words)
             .map_err(|error| error.to_string())?;
         let (name, matches) = matches.subcommand().ok_or("there is no command")?;
-        check_command(name)?;
+        check_command(name, || matches.get_flag("readers_only"))?;
         let command = program
             .find_subcommand(name)
             .ok_or("there is no such command")?;
@@ -241,7 +287,8 @@ impl Order {
     /// # Errors
     /// What is refused or makes no sense.
     pub fn into_config(self) -> Result<Config, String> {
-        check_command(&self.command)?;
+        let is_feed = || self.options.iter().any(|(name, _)| name == "readers-only");
+        check_command(&self.command, is_feed)?;
         self.check_options()?;
         if !(1..=AGENTS_MAX).contains(&self.of) || self.index >= self.of {
             return Err(format!("there is no share {} of {}", self.index, self.of));
@@ -265,17 +312,17 @@ impl Order {
     }
 }
 
-fn check_command(name: &str) -> Result<(), String> {
+/// `is_feed`: of a fan-out, that it only reads.
+fn check_command(name: &str, is_feed: impl FnOnce() -> bool) -> Result<(), String> {
     match name {
-        name if COMMANDS.contains(&name) => Ok(()),
-        "fanout" => Err(
-            "fanout does not go with --agents: a copy's latency is the time from one publisher's \
-             clock to a subscriber's, and clocks of two machines differ by more than what is \
-             measured. Publish and subscribe from one machine with more threads (-t), or measure \
-             a feed with `fanout --readers-only --json` on each machine and add the reports with \
-             report --merge"
+        "fanout" if !is_feed() => Err(
+            "a fanout that publishes does not go with --agents: a copy's latency is the time from a \
+             publisher's clock to a subscriber's, and clocks of two machines differ by more than \
+             what is measured. Publish and subscribe from one machine with more threads (-t), or \
+             have the agents read what the server sends by itself: --readers-only"
                 .to_owned(),
         ),
+        name if COMMANDS.contains(&name) => Ok(()),
         other => Err(format!(
             "{other} does not go with --agents; {} do",
             COMMANDS.join(", ")
@@ -293,7 +340,11 @@ fn check_harmless(config: &Config) -> Result<(), String> {
         && judge.server_command.is_none()
         && config.server_pid.is_none()
         && config.tokens.is_empty()
-        && config.agents.is_none();
+        && config.agents.is_none()
+        && config
+            .fanout
+            .as_ref()
+            .is_none_or(|fanout| fanout.feed.is_some());
     if is_harmless {
         Ok(())
     } else {
@@ -332,14 +383,15 @@ mod tests {
                 let lists = [
                     is_sent(long),
                     KEPT.contains(&long),
-                    REFUSED.iter().any(|(refused, _)| *refused == long),
+                    REFUSED.iter().any(|(refused, _)| *refused == long)
+                        || OF_PUBLISHERS.contains(&long),
                 ];
                 let count = lists.iter().filter(|is_in| **is_in).count();
                 assert_eq!(count, 1, "{name} --{long} is in {count} of the lists");
                 seen.push(long.to_owned());
             }
         }
-        let listed = SENT.iter().chain(&KEPT);
+        let listed = SENT.iter().chain(&KEPT).chain(&OF_PUBLISHERS);
         for long in listed.chain(REFUSED.iter().map(|(long, _)| long)) {
             assert!(seen.iter().any(|seen| seen == long), "there is no --{long}");
         }
@@ -416,7 +468,15 @@ mod tests {
             ("echo ws://127.0.0.1 --abort-on echo.p99>1s", "--threshold"),
             ("echo ws://127.0.0.1 -m @Cargo.toml", "report --merge"),
             ("echo ws://127.0.0.1 --server-pid 1", "own host"),
-            ("fanout ws://127.0.0.1 -R 5", "clocks"),
+            ("fanout ws://127.0.0.1 -R 5", "--readers-only"),
+            (
+                "fanout ws://127.0.0.1 --readers-only --stamp-clock monotonic --stamp json:/t:ms",
+                "1970",
+            ),
+            (
+                "fanout ws://127.0.0.1 --readers-only --kind state",
+                "--kind",
+            ),
             ("find echo ws://127.0.0.1 --threshold echo.p99<1ms", "find"),
         ] {
             let error = order(line).expect_err(line);

@@ -25,7 +25,8 @@ const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// After an accept that failed, for example for want of descriptors.
+/// After an accept that failed, for example for want of descriptors, and for somebody who is sent
+/// away to finish his sentence.
 const REST: Duration = Duration::from_millis(100);
 
 /// Whom the agent works for, and since when.
@@ -177,6 +178,8 @@ fn send_away(mut stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_write_timeout(Some(WRITE_MAX));
     let reason = format!("{SESSIONS_MAX} coordinators are talking to this agent already");
     let _ = wire::say(&mut stream, &FromAgent::Refused { reason });
+    let _ = stream.set_read_timeout(Some(REST));
+    session::linger(&stream, REST);
 }
 
 #[cfg(test)]

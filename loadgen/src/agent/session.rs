@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use fanwire_reactor::host::processors;
 
+use crate::agent::clock::unix_ns;
 use crate::agent::order::Order;
 use crate::agent::serve::{Agent, log};
 use crate::agent::wire::{
@@ -44,16 +45,16 @@ pub fn hold(stream: &TcpStream, peer: SocketAddr, agent: &Agent) {
         let mut socket = stream;
         // Nobody may be there to read it.
         let _ = wire::say(&mut socket, &FromAgent::Refused { reason });
-        linger(stream);
+        linger(stream, LINGER_MAX);
     }
     let _ = stream.shutdown(Shutdown::Both);
 }
 
 /// Reads what is still coming, for a while: a socket that is closed with something unread throws
 /// away what was written to it last.
-fn linger(mut stream: &TcpStream) {
+pub fn linger(mut stream: &TcpStream, longest: Duration) {
     let _ = stream.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + LINGER_MAX;
+    let deadline = Instant::now() + longest;
     let mut rest = [0; 4_096];
     while Instant::now() < deadline {
         match stream.read(&mut rest) {
@@ -86,10 +87,8 @@ fn converse(stream: &TcpStream, peer: SocketAddr, agent: &Agent) -> Result<(), S
         processors: processors().len(),
     };
     wire::say(&mut socket, &ready).map_err(broken)?;
-    let order = match hear(&mut lines, LINE_SIZE_MAX, JOB_MAX)? {
-        Some(FromLead::Job(order)) => order,
-        Some(_) => return Err("a job is to follow the hello".to_owned()),
-        None => return Ok(()),
+    let Some(order) = await_job(&mut lines, stream)? else {
+        return Ok(());
     };
     log(&format!("{peer}: run begins: {}", describe(&order)));
     let (how, listening) = Work::start(order)?.attend(stream, lines, agent)?;
@@ -100,6 +99,29 @@ fn converse(stream: &TcpStream, peer: SocketAddr, agent: &Agent) -> Result<(), S
     // Ends when the coordinator does, or is silent for too long.
     let _ = listening.join();
     Ok(())
+}
+
+/// Tells the time until there is a job; `None` when the coordinator ends without one.
+fn await_job(
+    lines: &mut LineReader<TcpStream>,
+    mut socket: &TcpStream,
+) -> Result<Option<Box<Order>>, String> {
+    let deadline = Instant::now() + JOB_MAX;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match hear(lines, LINE_SIZE_MAX, left)? {
+            Some(FromLead::Job(order)) => return Ok(Some(order)),
+            Some(FromLead::Clock) => {
+                let unix_ns = unix_ns();
+                wire::say(&mut socket, &FromAgent::Clock { unix_ns })
+                    .map_err(|error| format!("the connection broke ({error})"))?;
+            }
+            // Another agent takes its time.
+            Some(FromLead::Here) => {}
+            Some(_) => return Err("a job is to follow the hello".to_owned()),
+            None => return Ok(None),
+        }
+    }
 }
 
 fn hear(

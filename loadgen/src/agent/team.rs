@@ -4,7 +4,7 @@
 //! it arrives in one queue. What follows from it is [`crate::agent::lead`]'s.
 
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::agent::Agents;
@@ -15,6 +15,8 @@ use crate::agent::wire::{
 
 /// Longest time for one TCP connect to an agent.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// What they said and nobody has heard yet; an agent that says more waits.
+const EVENTS_MAX: usize = 1_024;
 
 /// What comes from one of the agents.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Team {
     /// # Errors
     /// When the system has no thread for that.
     pub fn gather(agents: &Agents) -> Result<Team, String> {
-        let (sender, events) = mpsc::channel();
+        let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
         for (index, address) in agents.addresses.iter().enumerate() {
             let (address, sender) = (address.clone(), sender.clone());
             let hello = Hello {
@@ -98,6 +100,13 @@ impl Team {
         }
     }
 
+    /// Ends the conversation with all of them, who end their runs then. What they still say is heard.
+    pub fn hang_up(&self) {
+        for socket in self.sockets.iter().flatten() {
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
+
     /// Says now and then that the coordinator is still there.
     pub fn keep_alive(&mut self) {
         if self.last_here.elapsed() >= HERE_EVERY {
@@ -108,7 +117,12 @@ impl Team {
 }
 
 /// Connects and hands on what the agent says. Returns why it says no more.
-fn follow(index: usize, address: &str, hello: Hello, sender: &Sender<(usize, Event)>) -> String {
+fn follow(
+    index: usize,
+    address: &str,
+    hello: Hello,
+    sender: &SyncSender<(usize, Event)>,
+) -> String {
     let stream = match connect(address) {
         Ok(stream) => stream,
         Err(error) => {

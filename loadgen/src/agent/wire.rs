@@ -3,6 +3,7 @@
 //! ```text
 //! coordinator                                   agent
 //!   {"hello":{"protocol":"fanwire-agent 1",…}}    {"ready":{…}}   or {"refused":{"reason":…}}
+//!   "clock", for feeds, some times                {"clock":{"unix_ns":…}} each time
 //!   {"job":{"command":"echo",…}}                  {"progress":{…}} about once a second
 //!                                                 {"opened":{"open":25,"failed":0}}
 //!   {"go":{"after_ns":0}}                         "begun"
@@ -48,6 +49,8 @@ const CHUNK_SIZE: usize = 64 * 1024;
 pub enum FromLead {
     /// First of all.
     Hello(Hello),
+    /// What time is it? Asked before the job.
+    Clock,
     /// What is to be done.
     Job(Box<Order>),
     /// All agents have opened their connections: the load begins so many nanoseconds after this
@@ -91,6 +94,11 @@ pub enum FromAgent {
         version: String,
         /// CPUs that it may use.
         processors: usize,
+    },
+    /// The answer to [`FromLead::Clock`].
+    Clock {
+        /// Nanoseconds since 1970.
+        unix_ns: u64,
     },
     /// It does not work for this coordinator. The last line of the connection.
     Refused {
@@ -284,6 +292,8 @@ fn is_pause(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Gives its pieces one after another, then pauses for ever or ends.
@@ -324,6 +334,32 @@ mod tests {
             assert_eq!(line.as_deref(), Some(wanted.as_bytes()));
         }
         assert!(matches!(lines.next(10, Patience::Endless), Ok(None)));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            lines in proptest::collection::vec("[a-z]{0,12}", 0..20),
+            cuts in proptest::collection::vec(1usize..9, 1..60),
+        ) {
+            let whole: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let mut rest = whole.as_str();
+            let mut pieces = Vec::new();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, left) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = left;
+            }
+            let mut reader = reader(&pieces, false);
+            for line in &lines {
+                let read = reader.next(12, Patience::Endless).expect("short enough");
+                prop_assert_eq!(read.as_deref(), Some(line.as_bytes()));
+            }
+            prop_assert!(matches!(reader.next(12, Patience::Endless), Ok(None)));
+        }
     }
 
     #[test]

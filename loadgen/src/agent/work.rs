@@ -64,7 +64,7 @@ fn listen(mut lines: LineReader<io::Stdin>, go: &Sender<Instant>) {
                 let _ = go.send(begin);
             }
             Ok(FromLead::Here) => {}
-            Ok(FromLead::Stop | FromLead::Hello(_) | FromLead::Job(_)) | Err(_) => return,
+            Ok(_) | Err(_) => return,
         }
     }
 }

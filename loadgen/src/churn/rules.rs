@@ -321,12 +321,8 @@ mod tests {
         ];
         for (change, weight, word) in cases {
             let found = reasons(change);
-            assert!(
-                found
-                    .iter()
-                    .any(|(found, text)| *found == weight && text.contains(word)),
-                "{word}: {found:?}"
-            );
+            let is_it = |(found, text): &(Verdict, String)| *found == weight && text.contains(word);
+            assert!(found.iter().any(is_it), "{word}: {found:?}");
         }
     }
 

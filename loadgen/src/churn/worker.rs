@@ -469,7 +469,8 @@ impl Application for Churner {
         }
     }
 
-    fn on_turn(&mut self, _io: &mut Io) {
+    fn on_turn(&mut self, io: &mut Io) {
+        self.gauges.show_core(io.counters());
         let tally = &self.bench.desk.sheet.tally;
         self.gauges
             .show(tally.sent, tally.received, u64::from(self.members.held()));

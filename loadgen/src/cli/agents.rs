@@ -16,7 +16,8 @@ pub struct AgentsArguments {
     /// Let these agents (`fanwire-loadgen agent`) make the load together, and merge what they
     /// report: 10.0.0.5:9977,10.0.0.6:9977. Connections, rates (-R, --connect-rate, --stage) and -n
     /// are divided among them; -t, --cpu, --spin and --source hold for each. All open their
-    /// connections, then all begin. {conn} counts from 0 on each. For echo, storm, idle and churn
+    /// connections, then all begin. {conn} counts from 0 on each. For echo, storm, idle, churn, and
+    /// fanout --readers-only
     #[arg(long, help_heading = HEADING, value_name = "HOST:PORT,…", value_parser = parse_agents)]
     agents: Option<Addresses>,
     /// What the agents' --token-file holds. It is sent in plain text

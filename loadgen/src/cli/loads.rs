@@ -47,7 +47,8 @@ impl<Extra: Args> LoadCommand<Extra> {
         }
         if config.agents.is_some() {
             return Err(
-                "--agents divides a single load (echo, storm, idle, churn): leave it out".into(),
+                "--agents divides a single load (echo, storm, idle, churn, fanout): leave it out"
+                    .into(),
             );
         }
         if config.judge.runs > 1 || config.judge.restart.is_some() {

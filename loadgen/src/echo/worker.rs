@@ -415,7 +415,8 @@ impl Application for Worker {
         }
     }
 
-    fn on_turn(&mut self, _io: &mut Io) {
+    fn on_turn(&mut self, io: &mut Io) {
+        self.gauges.show_core(io.counters());
         let tally = &self.bench.desk.sheet.tally;
         self.gauges
             .show(tally.sent, tally.received, self.seats.count() as u64);

@@ -5,13 +5,10 @@
 
 use crate::fanout::cursor::{Announced, Cursor, Fault, Placed};
 use crate::fanout::feed::Account;
+use crate::fanout::holes::{Hole, Holes};
 use crate::fanout::layout::{Class, Layout};
 use crate::fanout::stamp::{Codec, Read, Stamp};
 use crate::measure::sums::add_fields;
-
-/// Holes that are remembered, so that a late copy is told from a repeated one. When there are
-/// more the oldest is forgotten, and a copy that is that late counts as a duplicate.
-const HOLES_MAX: usize = 64;
 
 /// What copies turned out to be, of all subscribers of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,13 +65,6 @@ pub struct Lane {
     pub cursor: Cursor,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    place: u32,
-    from: u64,
-    to: u64,
-}
-
 /// What became of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -97,7 +87,7 @@ pub struct Books {
     pub feed: Option<Box<Account>>,
     lanes: Box<[Lane]>,
     nexts: Box<[u64]>,
-    holes: Vec<Hole>,
+    holes: Holes,
 }
 
 impl Books {
@@ -126,7 +116,7 @@ impl Books {
             feed: None,
             lanes,
             nexts: vec![0; first as usize].into(),
-            holes: Vec::new(),
+            holes: Holes::default(),
         }
     }
 
@@ -256,16 +246,16 @@ impl Books {
         let sequence = stamp.sequence;
         if sequence >= *next {
             let hole = Hole {
-                place,
+                of: place.into(),
                 from: *next,
                 to: sequence,
             };
             // Sequences have 40 bits.
             *next = sequence + 1;
-            if keeps_holes && hole.from < hole.to {
-                self.remember(hole);
+            if keeps_holes {
+                self.holes.remember(hole);
             }
-        } else if self.fill_hole(place, sequence) {
+        } else if self.holes.fill(place.into(), sequence).is_some() {
             counts.reordered += 1;
         } else {
             counts.duplicates += 1;
@@ -273,36 +263,6 @@ impl Books {
         }
         counts.delivered += 1;
         Taken::Delivered(stamp)
-    }
-
-    fn remember(&mut self, hole: Hole) {
-        if self.holes.len() >= HOLES_MAX {
-            self.holes.remove(0);
-        }
-        self.holes.push(hole);
-    }
-
-    fn fill_hole(&mut self, place: u32, sequence: u64) -> bool {
-        let is_in = |hole: &Hole| hole.place == place && (hole.from..hole.to).contains(&sequence);
-        let Some(index) = self.holes.iter().position(is_in) else {
-            return false;
-        };
-        let hole = self.holes.swap_remove(index);
-        for part in [
-            Hole {
-                to: sequence,
-                ..hole
-            },
-            Hole {
-                from: sequence + 1,
-                ..hole
-            },
-        ] {
-            if part.from < part.to {
-                self.remember(part);
-            }
-        }
-        true
     }
 }
 

@@ -11,7 +11,7 @@ use fanwire_protocol::MessageKind;
 use crate::fanout::books::Books;
 use crate::fanout::desk::Desk;
 use crate::fanout::dialect::custom::{Sentence, Speaker};
-use crate::fanout::feed::{Account, FeedSheet};
+use crate::fanout::feed::{Account, FeedBoard, FeedSheet};
 use crate::fanout::field::{StampClock, scatter};
 use crate::fanout::hear::{Answers, settle};
 use crate::fanout::layout::Class;
@@ -163,6 +163,17 @@ impl Told {
             number: number.and_then(|field| field.read_whole(message)),
         }
     }
+
+    /// Notes the arrival of a message that can be told from others.
+    fn post(&self, board: &mut FeedBoard, now_ns: u64) {
+        let Some(identity) = self.number.or(self.stamped_ns) else {
+            return;
+        };
+        let stamped_ns = self
+            .latency_ns
+            .map(|latency_ns| now_ns.saturating_add_signed(latency_ns.saturating_neg()));
+        board.record(scatter(identity) ^ self.key, now_ns, stamped_ns);
+    }
 }
 
 /// A message of a feed reached a subscriber.
@@ -228,14 +239,7 @@ pub fn fed(desk: &mut Desk, books: &mut Books, message: &[u8], now_ns: u64) {
         sheet.warmup.record(u64::try_from(latency_ns).unwrap_or(0));
     }
     if follow(&mut fan.feed, feed, account, &told, is_healthy) && is_healthy {
-        let identity = told.number.or(told.stamped_ns);
-        let stamped_ns = told
-            .latency_ns
-            .map(|latency_ns| now_ns.saturating_add_signed(latency_ns.saturating_neg()));
-        if let Some(identity) = identity {
-            let identity = scatter(identity) ^ told.key;
-            fan.feed.board.record(identity, now_ns, stamped_ns);
-        }
+        told.post(&mut fan.feed.board, now_ns);
     }
 }
 

@@ -23,6 +23,7 @@ pub mod foreign_cli;
 pub mod foreign_figures;
 pub mod foreign_rules;
 pub mod hear;
+pub mod holes;
 pub mod layout;
 pub mod message_figures;
 pub mod opening;

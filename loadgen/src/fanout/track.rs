@@ -9,13 +9,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fanout::holes::{Hole, Holes};
 use crate::measure::sums::add_fields;
 
 /// Keys whose numbers are followed, per subscriber. Messages of further ones count as `untracked`.
 pub const KEYS_MAX: usize = 16_384;
-/// Holes that are remembered, per subscriber, so that a late message is told from a repeated one.
-/// When there are more the oldest is forgotten, and a message that is that late counts as repeated.
-const HOLES_MAX: usize = 64;
 /// A number that is lower than the first one seen by up to this much is a late one: it was sent
 /// before it and arrived behind it. What is lower still was sent long ago, or begins anew.
 const LATE_START_MAX: u64 = 64;
@@ -94,18 +92,11 @@ struct Track {
     anew: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    key: u64,
-    from: u64,
-    to: u64,
-}
-
 /// The numbers of one subscriber.
 #[derive(Clone, Debug, Default)]
 pub struct Tracks {
     tracks: ByHash<Track>,
-    holes: Vec<Hole>,
+    holes: Holes,
 }
 
 impl Tracks {
@@ -121,7 +112,7 @@ impl Tracks {
         };
         if number >= track.next {
             let hole = Hole {
-                key,
+                of: key,
                 from: track.next,
                 to: number,
             };
@@ -132,7 +123,7 @@ impl Tracks {
         }
         if number < track.first && track.first - number <= LATE_START_MAX {
             let hole = Hole {
-                key,
+                of: key,
                 from: number + 1,
                 to: track.first,
             };
@@ -162,14 +153,12 @@ impl Tracks {
 
     /// A number outside those known so far. Between it and them is a hole, which may be empty.
     fn widen(&mut self, hole: Hole, counts: &mut SequenceCounts) {
-        let skipped = hole.to - hole.from;
+        let skipped = hole.size();
         counts.expected = counts.expected.saturating_add(skipped.saturating_add(1));
         counts.seen += 1;
-        if skipped > 0 {
-            counts.missing = counts.missing.saturating_add(skipped);
-            counts.gaps += 1;
-            self.remember(hole);
-        }
+        counts.missing = counts.missing.saturating_add(skipped);
+        counts.gaps += u64::from(skipped > 0);
+        self.holes.remember(hole);
     }
 
     /// A number that was seen. The second of two that follow each other shows that the server
@@ -184,7 +173,7 @@ impl Tracks {
                 next: number + 1,
                 anew: None,
             };
-            self.holes.retain(|hole| hole.key != key);
+            self.holes.forget(key);
             counts.duplicates = counts.duplicates.saturating_sub(1);
             counts.expected = counts.expected.saturating_add(2);
             counts.seen += 2;
@@ -196,27 +185,12 @@ impl Tracks {
         false
     }
 
-    fn remember(&mut self, hole: Hole) {
-        if self.holes.len() >= HOLES_MAX {
-            self.holes.remove(0);
-        }
-        self.holes.push(hole);
-    }
-
     fn fill_hole(&mut self, key: u64, number: u64, counts: &mut SequenceCounts) -> bool {
-        let is_in = |hole: &Hole| hole.key == key && (hole.from..hole.to).contains(&number);
-        let Some(index) = self.holes.iter().position(is_in) else {
+        let Some(left) = self.holes.fill(key, number) else {
             return false;
         };
-        let hole = self.holes.swap_remove(index);
         counts.missing = counts.missing.saturating_sub(1);
-        counts.gaps = counts.gaps.saturating_sub(1);
-        for (from, to) in [(hole.from, number), (number + 1, hole.to)] {
-            if from < to {
-                counts.gaps += 1;
-                self.remember(Hole { key, from, to });
-            }
-        }
+        counts.gaps = counts.gaps.saturating_sub(1) + left;
         true
     }
 }

@@ -478,7 +478,8 @@ impl Application for FanoutWorker {
         }
     }
 
-    fn on_turn(&mut self, _io: &mut Io) {
+    fn on_turn(&mut self, io: &mut Io) {
+        self.gauges.show_core(io.counters());
         self.show();
     }
 

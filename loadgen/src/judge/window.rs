@@ -46,14 +46,16 @@ pub fn generator_fault(report: &Report) -> Option<String> {
             format_ns(late_max_ns)
         ));
     }
-    let share = generator.cpu_share.unwrap_or(0.0);
+    // Reports of older versions do not tell how much of a spinning thread's time was work.
+    let cpu_share = generator.cpu_share.filter(|_| !report.config.spin);
+    let share = generator.busy_share.or(cpu_share).unwrap_or(0.0);
     let server_share = report.server.as_ref().and_then(|server| server.busy_share);
     let is_server_busier = match server_share {
         Some(server) => server >= SERVER_BUSY,
         // A closed loop takes what it gets: without --server-pid nobody knows whose limit it was.
         None => report.loop_model != "open",
     };
-    if !report.config.spin && share > GENERATOR_BUSY && !is_server_busier {
+    if share > GENERATOR_BUSY && !is_server_busier {
         let percent = share * 100.0;
         return Some(format!("the generator used {percent:.0} % of a CPU"));
     }

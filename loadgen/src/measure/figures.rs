@@ -168,6 +168,12 @@ pub struct Server {
     pub wait_share: Option<f64>,
     /// CPUs it used: 1.5 is one and a half.
     pub cpus_used: Option<f64>,
+    /// Times per second that its threads waited for something.
+    #[serde(default)]
+    pub voluntary_switches_per_second: Option<f64>,
+    /// Times per second that a thread was taken off its CPU.
+    #[serde(default)]
+    pub involuntary_switches_per_second: Option<f64>,
     /// Resident bytes before the first connection.
     pub rss_before_bytes: Option<u64>,
     /// Resident bytes with all connections open.
@@ -183,12 +189,26 @@ pub struct Server {
 pub struct Generator {
     /// CPU share of the busiest thread, 0 to 1.
     pub cpu_share: Option<f64>,
+    /// Share of its time that the busiest thread worked, 0 to 1: `cpu_share` without what `--spin`
+    /// polls in vain.
+    #[serde(default)]
+    pub busy_share: Option<f64>,
     /// Largest share of the time in which a thread was ready but had to wait for a CPU.
     pub wait_share: Option<f64>,
     /// CPU share of every thread.
     pub thread_cpu_shares: Vec<f64>,
-    /// CPU time per reply.
+    /// CPU time per reply, without what `--spin` polls in vain.
     pub cpu_ns_per_message: Option<f64>,
+    /// How much longer than asked for an idle thread of this host slept: nobody on it can measure
+    /// shorter times than that.
+    #[serde(default)]
+    pub hiccups_ns: Percentiles,
+    /// TCP segments that this host sent again, whichever program they belong to.
+    #[serde(default)]
+    pub segments_retransmitted: Option<u64>,
+    /// Times that a completion queue overflowed; nothing is lost by it but time.
+    #[serde(default)]
+    pub completion_overflows: u64,
     /// How late messages were sent (open loop).
     pub late_ns: Percentiles,
     /// Kernel interface of every thread, and why.

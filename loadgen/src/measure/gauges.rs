@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use fanwire_reactor::Counters;
+
 /// Written by one thread once per turn, read by another once per second. A cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -12,6 +14,9 @@ pub struct Gauges {
     open: AtomicU64,
     opened: AtomicU64,
     failed: AtomicU64,
+    /// What the reactor counted; see [`CoreShown`].
+    spun_ns: AtomicU64,
+    completion_overflows: AtomicU64,
     /// Fan-out; see [`FanoutShown`].
     sent: AtomicU64,
     owed: AtomicU64,
@@ -41,6 +46,15 @@ pub struct Reading {
     pub failed: u64,
     /// What a fan-out shows beside it.
     pub fanout: FanoutShown,
+}
+
+/// What a thread shows of its reactor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreShown {
+    /// Time spent polling without finding anything, in nanoseconds.
+    pub spun_ns: u64,
+    /// Times that the completion queue overflowed.
+    pub completion_overflows: u64,
 }
 
 /// What a thread of a fan-out shows.
@@ -86,6 +100,22 @@ impl Gauges {
         self.handed_over.store(sent, Ordering::Relaxed);
         self.received.store(received, Ordering::Relaxed);
         self.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Shows what the reactor counted.
+    pub fn show_core(&self, counters: &Counters) {
+        let overflows = counters.completion_overflows;
+        self.spun_ns.store(counters.spun_ns, Ordering::Relaxed);
+        self.completion_overflows
+            .store(overflows, Ordering::Relaxed);
+    }
+
+    /// What the reactor of the thread has counted.
+    pub fn read_core(&self) -> CoreShown {
+        CoreShown {
+            spun_ns: self.spun_ns.load(Ordering::Relaxed),
+            completion_overflows: self.completion_overflows.load(Ordering::Relaxed),
+        }
     }
 
     /// Shows the state of a fan-out, but for `awaited`. What is owed is shown before what says that

@@ -85,6 +85,83 @@ impl CpuSample {
     }
 }
 
+/// How often the threads of a process gave up a CPU, or were taken off it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// They had to wait for something.
+    pub voluntary: u64,
+    /// Somebody else had his turn.
+    pub involuntary: u64,
+}
+
+impl Switches {
+    /// All threads of a process that live now; `None` when it is gone or hidden.
+    pub fn of_process(pid: u32) -> Option<Switches> {
+        let mut sum = Switches::default();
+        for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            // A thread may end between listing and reading.
+            let text = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let count = |name| field(&text, name).and_then(|text| text.parse::<u64>().ok());
+            sum.voluntary += count("voluntary_ctxt_switches:").unwrap_or(0);
+            sum.involuntary += count("nonvoluntary_ctxt_switches:").unwrap_or(0);
+        }
+        Some(sum)
+    }
+
+    /// What was added since `earlier`; threads that have ended meanwhile are missing in it.
+    pub fn since(self, earlier: Switches) -> Switches {
+        Switches {
+            voluntary: self.voluntary.saturating_sub(earlier.voluntary),
+            involuntary: self.involuntary.saturating_sub(earlier.involuntary),
+        }
+    }
+}
+
+/// TCP segments of this network namespace, whichever program they belong to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segments {
+    /// Sent, without those that were sent again.
+    pub sent: u64,
+    /// Sent again, because nobody had acknowledged them in time.
+    pub retransmitted: u64,
+}
+
+impl Segments {
+    /// Reads `/proc/net/snmp`.
+    pub fn of_host() -> Option<Segments> {
+        Segments::parse(&fs::read_to_string("/proc/net/snmp").ok()?)
+    }
+
+    /// The file has two lines of each protocol: names, and values in their order.
+    fn parse(text: &str) -> Option<Segments> {
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (lines.next()?, lines.next()?);
+        let named = |wanted: &str| {
+            let place = names.split(' ').position(|name| name == wanted)?;
+            values.split(' ').nth(place)?.parse().ok()
+        };
+        Some(Segments {
+            sent: named("OutSegs")?,
+            retransmitted: named("RetransSegs")?,
+        })
+    }
+
+    /// What was added since `earlier`.
+    pub fn since(self, earlier: Segments) -> Segments {
+        Segments {
+            sent: self.sent.saturating_sub(earlier.sent),
+            retransmitted: self.retransmitted.saturating_sub(earlier.retransmitted),
+        }
+    }
+}
+
+/// The value of a line `name value` of a status file.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
 /// A thread of our own that another thread can watch.
 #[derive(Clone, Debug)]
 pub struct OwnThread {
@@ -124,8 +201,8 @@ impl Memory {
 
 fn parse_status(text: &str) -> Option<Memory> {
     let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        let line = field(text, name)?;
+        let kibibytes: u64 = line.strip_suffix("kB")?.trim().parse().ok()?;
         Some(kibibytes * 1024)
     };
     Some(Memory {
@@ -154,6 +231,32 @@ mod tests {
             })
         );
         assert_eq!(parse_status("Name:\tkthread\n"), None);
+    }
+
+    #[test]
+    fn reads_segments() {
+        let text = "Ip: Forwarding InReceives\nIp: 1 5\nTcp: RtoMin OutSegs RetransSegs InErrs\n\
+                    Tcp: 200 1000 7 0\nUdp: OutSegs\nUdp: 3\n";
+        let segments = Segments {
+            sent: 1_000,
+            retransmitted: 7,
+        };
+        assert_eq!(Segments::parse(text), Some(segments));
+        assert_eq!(Segments::parse("Tcp: OutSegs\n"), None);
+        assert_eq!(Segments::parse("Tcp: OutSegs RetransSegs\nTcp: 1\n"), None);
+        assert!(Segments::of_host().is_some());
+    }
+
+    #[test]
+    fn counts_its_own_waits() {
+        let pid = std::process::id();
+        let before = Switches::of_process(pid).expect("us");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        // Others of this process may have ended, and their counts with them.
+        let own = fs::read_to_string("/proc/thread-self/status").expect("readable");
+        assert!(field(&own, "voluntary_ctxt_switches:").is_some());
+        let _since = Switches::of_process(pid).expect("us").since(before);
+        assert_eq!(Switches::of_process(u32::MAX), None);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::measure::environment::command_line::url_without_credentials;
 use crate::measure::figures::{
     Connections, Generator, Latencies, Messages, Server, Settings, Word,
 };
-use crate::measure::host::{CpuUse, Memory, ThreadTime};
+use crate::measure::host::{CpuUse, Memory, Segments, Switches, ThreadTime};
+use crate::measure::latency::Latency;
 use crate::measure::series::Second;
 use crate::measure::tally::Sheet;
 use crate::measure::verdict::{Limiter, Verdict, exit_code, judge};
@@ -46,6 +47,16 @@ pub struct Measured {
     pub measured_ns: u64,
     /// Times of each generator thread in the window.
     pub generator_times: Vec<ThreadTime>,
+    /// Of that, what each thread polled in vain (`--spin`), in nanoseconds.
+    pub generator_spun_ns: Vec<u64>,
+    /// Times that a thread's completion queue overflowed in the window.
+    pub completion_overflows: u64,
+    /// How much longer than asked for an idle thread of this host slept in the window.
+    pub hiccups: Latency,
+    /// TCP segments of this host in the window.
+    pub segments: Option<Segments>,
+    /// Context switches of the server in the window.
+    pub server_switches: Option<Switches>,
     /// The server's CPU time in the window.
     pub server_cpu: Option<CpuUse>,
     /// The server's memory before the first connection and with all of them open.

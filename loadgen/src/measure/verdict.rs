@@ -159,10 +159,9 @@ fn limiter(evidence: &Evidence) -> Limiter {
     let is_server_busy = evidence
         .server_busy_share
         .is_some_and(|share| share >= SERVER_BUSY);
-    let is_generator_busy = !evidence.spin
-        && evidence
-            .generator_cpu_share
-            .is_some_and(|share| share > GENERATOR_BUSY);
+    let is_generator_busy = evidence
+        .generator_busy_share
+        .is_some_and(|share| share > GENERATOR_BUSY);
     let is_on_target = evidence
         .target_per_second
         .is_some_and(|target| evidence.achieved_per_second >= target * ACHIEVED_MIN);

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::churn::figures::Churn;
 use crate::quantity::format_count;
+use crate::report::text::mark;
 
 /// What the first line says of the rate.
 pub fn rate(churn: &Churn) -> String {
@@ -33,7 +34,6 @@ pub fn head(churn: &Churn, out: &mut String) -> fmt::Result {
 
 /// The two identities, closings, and what became of the clients.
 pub fn integrity(churn: &Churn, out: &mut String) -> fmt::Result {
-    let mark = |adds_up: bool| if adds_up { "✓" } else { "✗" };
     writeln!(
         out,
         "attempts   {} = opened {} + failed {} + in progress {} {} · returns {}{}",

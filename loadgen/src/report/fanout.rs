@@ -6,6 +6,7 @@ use crate::fanout::figures::{ClassFigures, Fanout, Ledger};
 use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
 use crate::report::foreign;
+use crate::report::text::mark;
 
 /// What was published and delivered, before the latencies.
 pub fn head(report: &Report, fanout: &Fanout, out: &mut String) -> fmt::Result {
@@ -111,10 +112,15 @@ pub fn integrity(fanout: &Fanout, out: &mut String) -> fmt::Result {
 }
 
 fn ledger(out: &mut String, name: &str, ledger: &Ledger) -> fmt::Result {
+    let missing = if ledger.adds_up {
+        String::new()
+    } else {
+        format!(" missing {}", ledger.missing)
+    };
     writeln!(
         out,
         "{name:<10} eligible {} = delivered {} + gap {} + conflated {} + unrecovered {} + cut off {} + \
-         in flight {} {}",
+         in flight {} {}{missing}",
         format_count(ledger.eligible),
         format_count(ledger.delivered),
         format_count(ledger.declared_gap),
@@ -122,11 +128,7 @@ fn ledger(out: &mut String, name: &str, ledger: &Ledger) -> fmt::Result {
         format_count(ledger.unrecovered),
         format_count(ledger.cut_off_at_close),
         format_count(ledger.in_flight),
-        if ledger.adds_up {
-            "✓".to_owned()
-        } else {
-            format!("✗ missing {}", ledger.missing)
-        },
+        mark(ledger.adds_up),
     )
 }
 

@@ -9,6 +9,7 @@ use crate::fanout::foreign_figures::{
 };
 use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns, format_size};
+use crate::report::text::mark;
 
 /// What was received of a feed, before the latencies.
 pub fn feed_head(
@@ -84,10 +85,6 @@ pub fn feed_ledger(feed: &FeedFigures, out: &mut String) -> fmt::Result {
         format_count(fairness.silent),
         format_count(fairness.subscribers),
     )
-}
-
-fn mark(is_right: bool) -> &'static str {
-    if is_right { "✓" } else { "✗" }
 }
 
 fn sequence_line(name: &str, sequence: &SequenceFigures, out: &mut String) -> fmt::Result {

@@ -5,11 +5,10 @@ use std::fmt::{self, Write as _};
 use crate::measure::figures::Percentiles;
 use crate::measure::model::Report;
 use crate::quantity::format_count;
-use crate::report::rows::latency_rows;
+use crate::report::rows::{MARK_NOTE, PERCENTILE_HEADS, latency_rows, percentile_cells};
 use crate::report::text::{TimeUnit, percent};
 
-/// Head of the columns of percentiles.
-const COLUMNS: &str = "count | p50 | p90 | p99 | p99.9 | p99.99 | max";
+/// The rule below the columns of [`columns`].
 const RULE: &str = "---:|---:|---:|---:|---:|---:|---:";
 
 /// Renders one or more runs; several begin with a table in which each is a row.
@@ -45,29 +44,22 @@ pub fn cell(text: &str) -> String {
     out
 }
 
+/// Heads of the columns that [`cells`] fills.
+fn columns() -> String {
+    format!("count | {}", PERCENTILE_HEADS.join(" | "))
+}
+
 fn cells(percentiles: &Percentiles, unit: TimeUnit) -> String {
-    let values = [
-        ("p50", percentiles.p50),
-        ("p90", percentiles.p90),
-        ("p99", percentiles.p99),
-        ("p999", percentiles.p999),
-        ("p9999", percentiles.p9999),
-        ("max", percentiles.max),
-    ];
-    let mut out = format_count(percentiles.count);
-    for (label, ns) in values {
-        let is_chance = percentiles.unreliable.iter().any(|name| name == label);
-        out.push_str(" | ");
-        out.push_str(&unit.write(ns));
-        if is_chance {
-            out.push_str("\\*");
-        }
-    }
-    out
+    let values = percentile_cells(percentiles, "\\*", |ns| unit.write(ns));
+    format!(
+        "{} | {}",
+        format_count(percentiles.count),
+        values.join(" | ")
+    )
 }
 
 fn overview(runs: &[(&str, &Report)], unit: TimeUnit, out: &mut String) -> fmt::Result {
-    writeln!(out, "| run | verdict | per second | {COLUMNS} |")?;
+    writeln!(out, "| run | verdict | per second | {} |", columns())?;
     writeln!(out, "|---|---|---:|{RULE}|")?;
     for (name, report) in runs {
         writeln!(
@@ -97,11 +89,11 @@ fn run(
     };
     writeln!(out, "### {title}\n")?;
     verdict(report, out)?;
-    writeln!(out, "| latency | {COLUMNS} |")?;
+    writeln!(out, "| latency | {} |", columns())?;
     writeln!(out, "|---|{RULE}|")?;
     let mut is_marked = false;
     for row in latency_rows(report) {
-        is_marked |= !row.percentiles.unreliable.is_empty();
+        is_marked |= row.is_marked();
         writeln!(
             out,
             "| {} | {} |",
@@ -110,10 +102,7 @@ fn run(
         )?;
     }
     if is_marked {
-        writeln!(
-            out,
-            "\n\\* fewer than 10 values lie above it: chance decides it"
-        )?;
+        writeln!(out, "\n\\* {MARK_NOTE}")?;
     }
     figures(report, out)?;
     thresholds(report, out)?;

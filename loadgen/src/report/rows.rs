@@ -1,4 +1,4 @@
-//! Which latencies a report shows, under which names, in which order.
+//! Which latencies a report shows, under which names, in which order, and which percentiles of them.
 //!
 //! The terminal, Markdown and the page show the same rows; how they look is theirs.
 
@@ -16,6 +16,39 @@ pub struct LatencyRow<'a> {
     pub histogram: &'static str,
     /// Its figures.
     pub percentiles: &'a Percentiles,
+}
+
+impl LatencyRow<'_> {
+    /// One of its percentiles is left to chance and bears a mark.
+    pub fn is_marked(&self) -> bool {
+        !self.percentiles.unreliable.is_empty()
+    }
+}
+
+/// Heads of the columns of percentiles.
+pub const PERCENTILE_HEADS: [&str; 6] = ["p50", "p90", "p99", "p99.9", "p99.99", "max"];
+/// What a mark on a percentile means.
+pub const MARK_NOTE: &str = "fewer than 10 values lie above it: chance decides it";
+
+/// The cells below [`PERCENTILE_HEADS`]: each latency as `write` has it, with `mark` behind those
+/// that chance decides.
+pub fn percentile_cells(
+    percentiles: &Percentiles,
+    mark: &str,
+    write: impl Fn(u64) -> String,
+) -> [String; 6] {
+    let values = [
+        ("p50", percentiles.p50),
+        ("p90", percentiles.p90),
+        ("p99", percentiles.p99),
+        ("p999", percentiles.p999),
+        ("p9999", percentiles.p9999),
+        ("max", percentiles.max),
+    ];
+    values.map(|(name, ns)| {
+        let is_chance = percentiles.unreliable.iter().any(|other| other == name);
+        format!("{}{}", write(ns), if is_chance { mark } else { "" })
+    })
 }
 
 /// All latencies that hold a value.

@@ -6,8 +6,8 @@ use crate::measure::figures::Percentiles;
 use crate::measure::model::Report;
 use crate::measure::verdict::Limiter;
 use crate::quantity::{format_count, format_ns, format_size};
-use crate::report::rows::latency_rows;
-use crate::report::text::{TimeUnit, one_line};
+use crate::report::rows::{MARK_NOTE, PERCENTILE_HEADS, latency_rows, percentile_cells};
+use crate::report::text::{TimeUnit, mark, one_line};
 use crate::report::{churn, fanout};
 
 /// Renders the whole report, each latency in the unit that suits it, with a final newline.
@@ -88,6 +88,28 @@ fn percent(share: f64) -> String {
 }
 
 fn head(report: &Report, out: &mut String) -> fmt::Result {
+    let limiter = match report.limiter {
+        Limiter::Server => " (limiter: server)",
+        Limiter::Generator => " (limiter: generator)",
+        Limiter::Schedule => " (limiter: schedule)",
+        Limiter::Unknown => "",
+    };
+    let mut parts = rate(report);
+    parts.extend(cpu(report));
+    writeln!(
+        out,
+        "{:<10} {}{limiter}",
+        report.verdict.as_str(),
+        parts.join(" · ")
+    )?;
+    for reason in &report.verdict_reasons {
+        writeln!(out, "           because {}", one_line(reason))?;
+    }
+    connections(report, out)
+}
+
+/// What was achieved, of what was asked for.
+fn rate(report: &Report) -> Vec<String> {
     let mut parts = Vec::new();
     let unit = if report.mode == "storm" {
         " connections"
@@ -114,32 +136,28 @@ fn head(report: &Report, out: &mut String) -> fmt::Result {
         }
         None => parts.push(format!("{achieved}{unit}/s in a closed loop")),
     }
+    parts
+}
+
+/// What the busiest threads used.
+fn cpu(report: &Report) -> Vec<String> {
+    let mut parts = Vec::new();
     if let Some(share) = report.generator.cpu_share {
-        let spin = if report.config.spin {
-            " (spinning)"
-        } else {
-            ""
+        let spin = match (report.config.spin, report.generator.busy_share) {
+            (true, Some(busy)) => format!(" (spinning; {} at work)", percent(busy)),
+            (true, None) => " (spinning)".to_owned(),
+            (false, _) => String::new(),
         };
         parts.push(format!("generator cpu {}{spin}", percent(share)));
     }
     if let Some(share) = report.server.as_ref().and_then(|server| server.busy_share) {
         parts.push(format!("server cpu {}", percent(share)));
     }
-    let limiter = match report.limiter {
-        Limiter::Server => " (limiter: server)",
-        Limiter::Generator => " (limiter: generator)",
-        Limiter::Schedule => " (limiter: schedule)",
-        Limiter::Unknown => "",
-    };
-    writeln!(
-        out,
-        "{:<10} {}{limiter}",
-        report.verdict.as_str(),
-        parts.join(" · ")
-    )?;
-    for reason in &report.verdict_reasons {
-        writeln!(out, "           because {}", one_line(reason))?;
-    }
+    parts
+}
+
+/// How many connections came how far.
+fn connections(report: &Report, out: &mut String) -> fmt::Result {
     let connections = &report.connections;
     let noun = if matches!(report.mode.as_ref(), "storm" | "churn") {
         "attempts   "
@@ -175,20 +193,10 @@ fn column(unit: TimeUnit) -> usize {
 
 fn row(out: &mut String, name: &str, percentiles: &Percentiles, unit: TimeUnit) -> fmt::Result {
     write!(out, "  {name:<22}")?;
-    let cells = [
-        ("p50", percentiles.p50),
-        ("p90", percentiles.p90),
-        ("p99", percentiles.p99),
-        ("p999", percentiles.p999),
-        ("p9999", percentiles.p9999),
-        ("max", percentiles.max),
-    ];
     let width = column(unit) - 1;
-    for (label, ns) in cells {
-        let is_chance = percentiles.unreliable.iter().any(|name| name == label);
-        let mark = if is_chance { "*" } else { "" };
+    for cell in percentile_cells(percentiles, "*", |ns| unit.write(ns)) {
         // A space in any case: hours do not fit the column.
-        write!(out, " {:>width$}", format!("{}{mark}", unit.write(ns)))?;
+        write!(out, " {cell:>width$}")?;
     }
     writeln!(out)
 }
@@ -201,7 +209,7 @@ fn latencies(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
         format!("n={}", format_count(report.latency_ns.response.count))
     )?;
     let width = column(unit);
-    for label in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
+    for label in PERCENTILE_HEADS {
         write!(out, "{label:>width$}")?;
     }
     writeln!(out)?;
@@ -211,14 +219,11 @@ fn latencies(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
         .iter()
         .filter(|row| row.histogram != "late")
     {
-        is_marked |= !shown.percentiles.unreliable.is_empty();
+        is_marked |= shown.is_marked();
         row(out, shown.name, shown.percentiles, unit)?;
     }
     if is_marked {
-        writeln!(
-            out,
-            "  * fewer than 10 values lie above it: chance decides it"
-        )?;
+        writeln!(out, "  * {MARK_NOTE}")?;
     }
     Ok(())
 }
@@ -253,12 +258,23 @@ fn parts(report: &Report, unit: TimeUnit, out: &mut String) -> fmt::Result {
             "" => String::new(),
             stage => format!(" ({})", one_line(stage)),
         };
-        writeln!(
+        write!(
             out,
-            "part       {:<8} {}{stage}: {} · {}/s · p50 {} · p99 {} · max {}",
+            "part       {:<8} {}{stage}: {}",
             part.report.verdict.as_str(),
             one_line(&part.name),
             part.report.mode,
+        )?;
+        if response.count == 0 {
+            let connections = &part.report.connections;
+            let (upgraded, asked) = (connections.upgraded, connections.asked);
+            let (upgraded, asked) = (format_count(upgraded), format_count(asked));
+            writeln!(out, " · {upgraded} of {asked} connections upgraded")?;
+            continue;
+        }
+        writeln!(
+            out,
+            " · {}/s · p50 {} · p99 {} · max {}",
             format_count(part.report.messages_per_second.round() as u64),
             unit.write(response.p50),
             unit.write(response.p99),
@@ -279,7 +295,7 @@ fn integrity(report: &Report, out: &mut String) -> fmt::Result {
             format_count(messages.unsolicited)
         );
     }
-    let sum = if messages.adds_up { "✓" } else { "✗" };
+    let sum = mark(messages.adds_up);
     writeln!(
         out,
         "integrity  lost {} · unanswered {} · dup {} · reordered {} · corrupt {} · unsolicited {} · \

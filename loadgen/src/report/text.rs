@@ -39,6 +39,11 @@ pub fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
+/// What stands behind an equation: whether it holds.
+pub fn mark(holds: bool) -> &'static str {
+    if holds { "✓" } else { "✗" }
+}
+
 /// A figure of about three digits, without zeros at its end.
 pub fn three_digits(value: f64) -> String {
     let size = value.abs();

@@ -158,10 +158,14 @@ impl Axis {
     }
 
     fn log_values(&self, factors: &[f64], stride: usize) -> Vec<f64> {
-        let first = self.min.log10().floor() as i32;
-        let last = self.max.log10().ceil() as i32;
         let is_inside =
             |value: &f64| *value >= self.min * 0.999_999 && *value <= self.max * 1.000_001;
+        // Powers of ten are counted from the first one inside: one before it would use up a stride.
+        let first = match self.min.log10().floor() as i32 {
+            below if stride > 1 && !is_inside(&10f64.powi(below)) => below + 1,
+            first => first,
+        };
+        let last = self.max.log10().ceil() as i32;
         let exponents = (first..=last).step_by(stride);
         exponents
             .flat_map(|exponent| {
@@ -384,6 +388,14 @@ mod tests {
                 assert!(axis.ticks(5).len() > 1, "{axis:?}");
             }
         }
+    }
+
+    #[test]
+    fn powers_of_ten_are_counted_from_the_first_one_inside() {
+        let values = [5.4e10, 6e14];
+        let axis = Axis::around("", Scale::Log, Unit::Nanoseconds, values.into_iter());
+        assert_eq!((axis.min, axis.max), (5e10, 1e15));
+        assert_eq!(texts(&axis, 2), ["100 s", "100000 s"]);
     }
 
     proptest::proptest! {

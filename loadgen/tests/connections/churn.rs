@@ -1,12 +1,12 @@
 //! `churn` against servers that are kind, refuse, close, vanish, or never answer: every count must
 //! be exactly what the server did, and the report must say so.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::servers::{answer_raw, serve_upgraded, silent_server};
 use crate::support::{Outcome, Running, echo, honest, run, serve, start, upgrade};
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
@@ -40,17 +40,12 @@ fn running(address: std::net::SocketAddr, options: &str) -> Running {
     start(&words)
 }
 
-/// Reads the request and answers it with something other than 101.
-fn refuse(mut stream: TcpStream, head: &str) {
-    let mut request = Vec::new();
-    let mut chunk = [0; 1_024];
-    while !request.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut chunk) {
-            Ok(0) | Err(_) => return,
-            Ok(count) => request.extend_from_slice(&chunk[..count]),
-        }
-    }
-    let _ = stream.write_all(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+/// Answers the request with something other than 101.
+fn refuse(stream: TcpStream, head: &str) {
+    answer_raw(
+        stream,
+        &format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n"),
+    );
 }
 
 /// What a server saw of one connection.
@@ -65,10 +60,7 @@ struct Seen {
 fn noting() -> (std::net::SocketAddr, Arc<Mutex<Vec<Seen>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&seen);
-    let address = serve(move |number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(move |number, mut socket| {
         let begun = Instant::now();
         let mut code = None;
         while let Ok(message) = socket.read() {
@@ -179,10 +171,7 @@ fn a_server_that_asks_for_a_wait_is_given_it() {
 
 #[test]
 fn everybody_is_closed_once_and_served_again() {
-    let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|number, mut socket| {
         if number >= 10 {
             echo(&mut socket, honest);
             return;
@@ -283,9 +272,7 @@ fn a_server_that_lets_nine_of_ten_in() {
 
 #[test]
 fn a_server_that_never_upgrades_ends_the_run() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let address = serve(move |_, stream| held.lock().expect("no panic").push(stream));
-    let outcome = churn(address, "-c 3 --connect-timeout 300ms -w 0 -d 1s");
+    let outcome = churn(silent_server(), "-c 3 --connect-timeout 300ms -w 0 -d 1s");
     expect_sums(&outcome);
     outcome.expect_end(1, "INVALID").expect(&[
         ("/churn/attempts", 3),
@@ -298,10 +285,7 @@ fn a_server_that_never_upgrades_ends_the_run() {
 
 #[test]
 fn those_who_never_come_back_are_missed() {
-    let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|number, mut socket| {
         echo(&mut socket, |message, data, socket| {
             (number > 1 || message == 1) && socket.send(data).is_ok()
         });
@@ -322,10 +306,7 @@ fn those_who_never_come_back_are_missed() {
 
 #[test]
 fn a_server_that_pushes_is_held_and_not_spoken_to() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|_, mut socket| {
         let _ = socket.send(Message::Binary(b"news".to_vec().into()));
         echo(&mut socket, |_, _, _| unreachable!("nobody was to send"));
     });

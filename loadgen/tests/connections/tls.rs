@@ -5,16 +5,15 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use crate::support::tls::{Authority, Identity, config, echo, secure, serve_secured, text};
-use crate::support::{Outcome, run, serve};
+use crate::support::servers::silent_server;
+use crate::support::tls::{Authority, Identity, config, echo_secured, secure, serve_secured, text};
+use crate::support::{Outcome, echo, honest, run, serve};
 use rustls::version::{TLS12, TLS13};
 use tungstenite::Message;
 
-/// An echo server with a certificate for `name`.
+/// An echo server with a certificate.
 fn echo_server(identity: &Identity) -> SocketAddr {
-    serve_secured(config(identity, &[&TLS13, &TLS12]), |_, mut socket| {
-        echo(&mut socket);
-    })
+    echo_secured(config(identity, &[&TLS13, &TLS12]))
 }
 
 /// One short run of `echo` with further words.
@@ -119,7 +118,7 @@ fn trust_and_names() {
 fn a_server_that_demands_a_certificate() {
     let authority = Authority::new();
     let server = authority.demanding(&authority.issue("127.0.0.1"));
-    let address = serve_secured(server, |_, mut socket| echo(&mut socket));
+    let address = echo_secured(server);
     let url = format!("wss://{address}/");
     let ca = authority.file();
     let outcome = short_echo(&url, &["--tls-ca", ca]);
@@ -156,7 +155,7 @@ fn a_server_that_demands_a_certificate() {
 fn tls_1_2_alone() {
     let authority = Authority::new();
     let server = config(&authority.issue("127.0.0.1"), &[&TLS12]);
-    let address = serve_secured(server, |_, mut socket| echo(&mut socket));
+    let address = echo_secured(server);
     let url = format!("wss://{address}/");
     let outcome = short_echo(&url, &["--tls-ca", authority.file(), "-s", "20000"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.text);
@@ -188,13 +187,7 @@ fn plain_where_tls_was_expected_and_the_other_way_round() {
 
 #[test]
 fn a_tls_handshake_that_is_never_answered() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let address = serve(move |_, stream| {
-        if let Ok(mut held) = held.lock() {
-            held.push(stream);
-        }
-    });
-    let url = format!("wss://{address}/");
+    let url = format!("wss://{}/", silent_server());
     for command in ["echo", "idle", "storm"] {
         let words = [
             command,
@@ -257,7 +250,7 @@ fn both_layers_are_closed_in_good_order() {
     let server = config(&authority.issue("127.0.0.1"), &[&TLS13, &TLS12]);
     let (sender, receiver) = std::sync::mpsc::channel();
     let address = serve_secured(server, move |_, mut socket| {
-        echo(&mut socket);
+        echo(&mut socket, honest);
         // Behind the closing handshake of WebSocket comes that of TLS: the end of the stream is
         // then an end, and not an error.
         let _ = sender.send(matches!(socket.get_mut().read(&mut [0; 16]), Ok(0)));

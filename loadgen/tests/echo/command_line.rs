@@ -1,15 +1,7 @@
 //! What a person sees: help, refusals, exit codes.
 
-use std::process::{Command, Output};
-
-use crate::support::{echo, honest, run, serve, upgrade};
-
-fn loadgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args(arguments)
-        .output()
-        .expect("the binary starts")
-}
+use crate::support::servers::echo_server;
+use crate::support::{echo, honest, loadgen, run, serve, upgrade};
 
 #[test]
 fn help_teaches() {
@@ -99,11 +91,7 @@ fn sources_are_used_in_turn() {
 
 #[test]
 fn the_server_process_is_measured() {
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     // The scripted server lives in this very process.
     let pid = std::process::id().to_string();

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
+use crate::support::files::File;
 use crate::support::frames::{Frame, echo_frames};
-use crate::support::{Outcome, echo, honest, run, serve, upgrade};
+use crate::support::servers::{answering_server, serve_upgraded};
+use crate::support::{Outcome, echo, honest, run, serve};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::{Message, accept_hdr};
 
@@ -27,14 +29,9 @@ fn has_note(outcome: &Outcome, phrase: &str) -> bool {
 #[test]
 fn templates_differ_and_are_matched_in_order_of_sending() {
     let (sender, messages) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            let _ = sender.send(message.to_string());
-            honest(number, message, socket)
-        });
+    let address = answering_server(move |number, message, socket| {
+        let _ = sender.send(message.to_string());
+        honest(number, message, socket)
     });
     let text = r#"{"op":"echo","id":{seq},"from":{conn},"at":{now_ms},"salt":"{rand:12}"}"#;
     let outcome = counted(&format!("ws://{address}"), &["-m", text, "--template"]);
@@ -66,14 +63,9 @@ fn templates_differ_and_are_matched_in_order_of_sending() {
 
 #[test]
 fn a_reply_that_is_no_echo_is_corrupt_unless_nothing_is_checked() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |_, message, socket| {
-            let text = message.to_string().to_uppercase();
-            socket.send(Message::text(text)).is_ok()
-        });
+    let address = answering_server(|_, message, socket| {
+        let text = message.to_string().to_uppercase();
+        socket.send(Message::text(text)).is_ok()
     });
     let url = format!("ws://{address}");
     let outcome = counted(&url, &["-m", "hello {world}"]);
@@ -90,14 +82,9 @@ fn a_reply_that_is_no_echo_is_corrupt_unless_nothing_is_checked() {
 #[test]
 fn messages_of_many_sizes_are_checked_in_full() {
     let (sender, sizes) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            let _ = sender.send(message.len());
-            honest(number, message, socket)
-        });
+    let address = answering_server(move |number, message, socket| {
+        let _ = sender.send(message.len());
+        honest(number, message, socket)
     });
     let url = format!("ws://{address}");
     for (size, least, most) in [
@@ -124,10 +111,7 @@ fn messages_of_many_sizes_are_checked_in_full() {
 #[test]
 fn pushes_beside_the_replies_are_left_out() {
     // Greets, wants to hear a token first, answers that, and sends a heartbeat with every reply.
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|_, mut socket| {
         let Ok(Message::Text(first)) = socket.read() else {
             return;
         };
@@ -140,13 +124,11 @@ fn pushes_beside_the_replies_are_left_out() {
             socket.send(Message::text("heartbeat")).is_ok() && honest(number, message, socket)
         });
     });
-    let tokens = std::env::temp_dir().join(format!("first-{}.txt", std::process::id()));
-    std::fs::write(&tokens, "gamma\ndelta\n").expect("a temporary file");
+    let tokens = File::written("first.txt", "gamma\ndelta\n");
     let url = format!("ws://{address}");
-    let path = tokens.display().to_string();
     let first = [
         "--token-file",
-        &path,
+        tokens.path(),
         "--first-message",
         "{\"auth\":\"{token}-{conn}\"}",
         "-c",
@@ -167,16 +149,12 @@ fn pushes_beside_the_replies_are_left_out() {
     outcome
         .expect(&[("/messages/received", 100), ("/messages/unsolicited", 100)])
         .expect_end(4, "INVALID");
-    std::fs::remove_file(&tokens).expect("written above");
 }
 
 #[test]
 fn every_cycle_of_a_storm_says_its_first_message_first() {
     let (sender, firsts) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(move |_, mut socket| {
         let Ok(first) = socket.read() else { return };
         let _ = sender.send(first.to_string());
         echo(&mut socket, honest);
@@ -293,13 +271,12 @@ fn tokens_and_numbers_are_in_the_opening_handshake() {
         };
         echo(&mut socket, honest);
     });
-    let tokens = std::env::temp_dir().join(format!("handshake-{}.txt", std::process::id()));
-    std::fs::write(&tokens, "alpha\nbeta\n").expect("a temporary file");
+    let tokens = File::written("handshake.txt", "alpha\nbeta\n");
     let outcome = counted(
         &format!("ws://{address}/feed?access={{token}}"),
         &[
             "--token-file",
-            &tokens.display().to_string(),
+            tokens.path(),
             "-H",
             "Authorization: Bearer {token}",
             "-H",
@@ -318,25 +295,18 @@ fn tokens_and_numbers_are_in_the_opening_handshake() {
         })
         .into();
     assert_eq!(*seen.lock().expect("no test panics with it"), expected);
-    std::fs::remove_file(&tokens).expect("written above");
 }
 
 #[test]
 fn the_content_of_a_file_is_sent_as_it_is() {
     let (sender, messages) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            let _ = sender.send(message.clone());
-            honest(number, message, socket)
-        });
+    let address = answering_server(move |number, message, socket| {
+        let _ = sender.send(message.clone());
+        honest(number, message, socket)
     });
-    let file = std::env::temp_dir().join(format!("content-{}.bin", std::process::id()));
     let content = [0xff, b'{', b's', b'e', b'q', b'}', 0];
-    std::fs::write(&file, content).expect("a temporary file");
-    let argument = format!("@{}", file.display());
+    let file = File::written("content.bin", content);
+    let argument = format!("@{}", file.path());
     let url = format!("ws://{address}");
     counted(&url, &["-m", &argument])
         .expect(&[("/messages/received", 200), ("/messages/corrupt", 0)]);
@@ -344,5 +314,4 @@ fn the_content_of_a_file_is_sent_as_it_is() {
     let refused = counted(&url, &["-m", &argument, "--text"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.text.contains("not UTF-8"), "{}", refused.text);
-    std::fs::remove_file(&file).expect("written above");
 }

@@ -5,20 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::support::{Outcome, echo, honest, run, serve, start, upgrade};
+use crate::support::servers::{answering_server, serve_upgraded};
+use crate::support::{Outcome, echo, honest, run, start};
 
 /// An echo server and the number of messages it has seen.
 fn counting_server() -> (String, Arc<AtomicU64>) {
     let seen = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&seen);
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            counter.fetch_add(1, Ordering::SeqCst);
-            honest(number, message, socket)
-        });
+    let address = answering_server(move |number, message, socket| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        honest(number, message, socket)
     });
     (format!("ws://{address}"), seen)
 }
@@ -128,14 +124,9 @@ fn stages_begin_at_the_rate_and_the_warm_up_is_part_of_them() {
 /// Runs for two seconds at 1,000/s and stops the generator for 400 ms in the middle of it.
 fn stalled(catch_up: &str) -> Outcome {
     let (sender, arrivals) = mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            let _ = sender.send(());
-            honest(number, message, socket)
-        });
+    let address = answering_server(move |number, message, socket| {
+        let _ = sender.send(());
+        honest(number, message, socket)
     });
     let url = format!("ws://{address}");
     let arguments = [
@@ -202,14 +193,8 @@ fn overdue_messages_are_spread_when_asked() {
 
 #[test]
 fn a_silent_server_ends_a_counted_run() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            number > 10 || honest(number, message, socket)
-        });
-    });
+    let address =
+        answering_server(|number, message, socket| number > 10 || honest(number, message, socket));
     let url = format!("ws://{address}");
     let outcome = run(&["echo", &url, "-c", "1", "-n", "100", "--drain", "100ms"]);
     outcome
@@ -225,10 +210,7 @@ fn connections_that_are_served_alike_are_fair_and_others_are_not() {
     assert!(fairness.is_some_and(|index| index > 0.99), "{fairness:?}");
 
     // Three of four connections are never answered: a quarter.
-    let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|number, mut socket| {
         echo(&mut socket, |count, message, socket| {
             number > 0 || honest(count, message, socket)
         });

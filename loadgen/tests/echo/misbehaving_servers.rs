@@ -2,10 +2,10 @@
 //! run in bounded time, and never yields a clean report.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use crate::support::{echo, honest, run, serve, start, upgrade};
+use crate::support::servers::{answering_server, echo_server, serve_upgraded};
+use crate::support::{echo, honest, run, start};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Bytes, Message};
@@ -25,11 +25,7 @@ fn payload(message: &Message) -> Vec<u8> {
 
 #[test]
 fn an_honest_server_gets_a_clean_report() {
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     for backend in ["uring", "epoll"] {
         for kind in ["--binary", "--text"] {
@@ -66,18 +62,13 @@ fn an_honest_server_gets_a_clean_report() {
 
 #[test]
 fn flipped_bits() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            let mut bytes = payload(&message);
-            if number % 10 == 5 {
-                let bit = number as usize % (bytes.len() * 8);
-                bytes[bit / 8] ^= 1 << (bit % 8);
-            }
-            socket.send(Message::binary(bytes)).is_ok()
-        });
+    let address = answering_server(|number, message, socket| {
+        let mut bytes = payload(&message);
+        if number % 10 == 5 {
+            let bit = number as usize % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        socket.send(Message::binary(bytes)).is_ok()
     });
     run(&five_hundred(&format!("ws://{address}/")))
         .expect_end(4, "INVALID")
@@ -94,13 +85,8 @@ fn flipped_bits() {
 
 #[test]
 fn dropped_messages() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            number % 10 == 5 || socket.send(message).is_ok()
-        });
+    let address = answering_server(|number, message, socket| {
+        number % 10 == 5 || socket.send(message).is_ok()
     });
     run(&five_hundred(&format!("ws://{address}/")))
         .expect_end(4, "INVALID")
@@ -117,15 +103,9 @@ fn dropped_messages() {
 #[test]
 fn duplicated_messages() {
     for size in ["64", "4"] {
-        let address = serve(|_, stream| {
-            let Some(mut socket) = upgrade(stream) else {
-                return;
-            };
-            echo(&mut socket, |number, message, socket| {
-                let is_repeated = number % 10 == 5;
-                socket.send(message.clone()).is_ok()
-                    && (!is_repeated || socket.send(message).is_ok())
-            });
+        let address = answering_server(|number, message, socket| {
+            let is_repeated = number % 10 == 5;
+            socket.send(message.clone()).is_ok() && (!is_repeated || socket.send(message).is_ok())
         });
         let url = format!("ws://{address}/");
         let mut arguments = five_hundred(&url);
@@ -144,19 +124,14 @@ fn duplicated_messages() {
 
 #[test]
 fn unsolicited_messages_and_swapped_kinds() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| match number % 10 {
-            5 => socket.send(Message::text("hello?")).is_ok() && socket.send(message).is_ok(),
-            7 => {
-                // The same bytes, but as text: the payload of this run is printable.
-                let bytes = payload(&message);
-                socket.send(Message::binary(bytes)).is_ok()
-            }
-            _ => socket.send(message).is_ok(),
-        });
+    let address = answering_server(|number, message, socket| match number % 10 {
+        5 => socket.send(Message::text("hello?")).is_ok() && socket.send(message).is_ok(),
+        7 => {
+            // The same bytes, but as text: the payload of this run is printable.
+            let bytes = payload(&message);
+            socket.send(Message::binary(bytes)).is_ok()
+        }
+        _ => socket.send(message).is_ok(),
     });
     let url = format!("ws://{address}/");
     let mut arguments = five_hundred(&url);
@@ -171,10 +146,7 @@ fn unsolicited_messages_and_swapped_kinds() {
 
 #[test]
 fn replies_out_of_order() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|_, mut socket| {
         let mut held = None;
         echo(&mut socket, |number, message, socket| match number % 10 {
             5 => {
@@ -202,14 +174,8 @@ fn replies_out_of_order() {
 
 #[test]
 fn a_server_that_stops_answering() {
-    let address = serve(|_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            number > 100 || socket.send(message).is_ok()
-        });
-    });
+    let address =
+        answering_server(|number, message, socket| number > 100 || socket.send(message).is_ok());
     run(&five_hundred(&format!("ws://{address}/")))
         .expect_end(4, "INVALID")
         .expect_reason("400 messages on 1 connections were still unanswered")
@@ -236,10 +202,7 @@ fn a_server_that_stops_answering() {
 
 #[test]
 fn a_server_that_closes_in_mid_run() {
-    let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|number, mut socket| {
         echo(&mut socket, |message_number, message, socket| {
             if number == 0 && message_number == 20 {
                 let frame = CloseFrame {
@@ -274,20 +237,15 @@ fn a_server_that_hangs_up_or_talks_nonsense() {
         (false, ["ended_without_close", "connection_broken"]),
         (true, ["protocol_error"; 2]),
     ] {
-        let address = serve(move |_, stream| {
-            let Some(mut socket) = upgrade(stream) else {
-                return;
-            };
-            echo(&mut socket, |number, message, socket| {
-                if number < 10 {
-                    return socket.send(message).is_ok();
-                }
-                if is_nonsense {
-                    // Reserved bits and an unknown opcode.
-                    return socket.get_mut().write_all(&[0xff; 64]).is_ok();
-                }
-                false
-            });
+        let address = answering_server(move |number, message, socket| {
+            if number < 10 {
+                return socket.send(message).is_ok();
+            }
+            if is_nonsense {
+                // Reserved bits and an unknown opcode.
+                return socket.get_mut().write_all(&[0xff; 64]).is_ok();
+            }
+            false
         });
         let url = format!("ws://{address}/");
         let outcome = run(&["echo", &url, "-c", "3", "-d", "10s", "-w", "0s"]);
@@ -311,130 +269,10 @@ fn a_server_that_hangs_up_or_talks_nonsense() {
     }
 }
 
-/// Reads the request and answers with fixed bytes.
-fn answer_raw(mut stream: TcpStream, response: &str) {
-    let mut request = [0; 4096];
-    let mut length = 0;
-    while let Ok(count @ 1..) = stream.read(&mut request[length..]) {
-        length += count;
-        if request[..length].ends_with(b"\r\n\r\n") {
-            let _ = stream.write_all(response.as_bytes());
-            return;
-        }
-    }
-}
-
-#[test]
-fn refused_handshakes() {
-    let refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-    let wrong_key = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    for (response, kind) in [
-        (refusal, "upgrade_status_503"),
-        (wrong_key, "upgrade_invalid"),
-        ("", "upgrade_closed"),
-    ] {
-        let address = serve(move |_, stream| answer_raw(stream, response));
-        let url = format!("ws://{address}/");
-        for command in ["echo", "idle"] {
-            run(&[command, &url, "-c", "7", "-d", "10s"])
-                .expect_end(1, "INVALID")
-                .expect(&[
-                    ("/connections/asked", 7),
-                    ("/connections/open", 7),
-                    ("/connections/upgraded", 0),
-                    (&format!("/errors/{kind}"), 7),
-                    ("/messages/sent", 0),
-                ]);
-        }
-        let outcome = run(&["storm", &url, "-c", "7", "-d", "10s"]);
-        outcome
-            .expect_end(1, "INVALID")
-            .expect(&[("/connections/upgraded", 0)]);
-        assert_eq!(
-            outcome.count(&format!("/errors/{kind}")),
-            outcome.count("/connections/asked"),
-            "{}",
-            outcome.text
-        );
-    }
-}
-
-#[test]
-fn half_of_the_handshakes_refused() {
-    let refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-    let address = serve(move |number, stream| {
-        if number % 2 == 1 {
-            answer_raw(stream, refusal);
-        } else if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
-    let url = format!("ws://{address}/");
-    run(&["echo", &url, "-c", "10", "-d", "200ms", "-w", "0s"])
-        .expect_end(4, "INVALID")
-        .expect_reason("5 of 10 connections failed")
-        .expect(&[
-            ("/connections/asked", 10),
-            ("/connections/open", 10),
-            ("/connections/upgraded", 5),
-            ("/connections/served", 5),
-            ("/connections/alive", 5),
-            ("/errors/upgrade_status_503", 5),
-        ]);
-}
-
-#[test]
-fn a_handshake_that_is_never_answered() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let address = serve(move |_, stream| {
-        if let Ok(mut held) = held.lock() {
-            held.push(stream);
-        }
-    });
-    let url = format!("ws://{address}/");
-    for command in ["echo", "idle", "storm"] {
-        let words = [
-            command,
-            &url,
-            "-c",
-            "4",
-            "-d",
-            "300ms",
-            "--connect-timeout",
-            "200ms",
-        ];
-        let outcome = run(&words);
-        outcome
-            .expect_end(1, "INVALID")
-            .expect(&[("/connections/upgraded", 0)]);
-        let timeouts = outcome.count("/errors/upgrade_timeout");
-        assert!(timeouts >= 4, "{command}: {}", outcome.text);
-    }
-}
-
-#[test]
-fn nobody_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
-    drop(listener);
-    run(&["echo", &url, "-c", "3"])
-        .expect_end(1, "INVALID")
-        .expect(&[("/errors/connect_refused", 3), ("/connections/open", 0)]);
-    // Many connections are not all tried when the first ones show that it is hopeless.
-    let outcome = run(&["echo", &url, "-c", "5000"]);
-    let refused = outcome.count("/errors/connect_refused");
-    assert!((64..200).contains(&refused), "{refused}");
-    outcome.expect(&[("/errors/not_attempted", 5_000 - refused)]);
-}
-
 #[test]
 fn pings_are_answered_and_every_frame_has_its_own_masking_key() {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(move |_, mut socket| {
         for number in 0..20u8 {
             let _ = socket.send(Message::Ping(Bytes::from(vec![number; 3])));
         }
@@ -471,10 +309,7 @@ fn pings_are_answered_and_every_frame_has_its_own_masking_key() {
 
 #[test]
 fn idle_connections_that_a_server_drops() {
-    let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|number, mut socket| {
         if number % 3 == 0 {
             // Holds the connection until the client has been seen to be idle: it answers a ping.
             let _ = socket.send(Message::Ping(Bytes::new()));
@@ -502,11 +337,7 @@ fn idle_connections_that_a_server_drops() {
 
 #[test]
 fn several_threads_share_the_work() {
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     let words = [
         "echo", &url, "-c", "7", "-t", "3", "-R", "700", "-d", "1s", "-w", "0s", "--spin",
@@ -531,10 +362,7 @@ fn several_threads_share_the_work() {
 fn a_storm_is_counted_cycle_by_cycle() {
     let accepted = Arc::new(Mutex::new(0u64));
     let counter = Arc::clone(&accepted);
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(move |_, mut socket| {
         if let Ok(mut count) = counter.lock() {
             *count += 1;
         }
@@ -563,16 +391,11 @@ fn a_storm_is_counted_cycle_by_cycle() {
 #[test]
 fn an_interrupted_run_still_reports() {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let address = serve(move |_, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
-        echo(&mut socket, |number, message, socket| {
-            if number == 50 {
-                let _ = sender.send(());
-            }
-            socket.send(message).is_ok()
-        });
+    let address = answering_server(move |number, message, socket| {
+        if number == 50 {
+            let _ = sender.send(());
+        }
+        socket.send(message).is_ok()
     });
     let url = format!("ws://{address}/");
     let running = start(&["echo", &url, "-c", "1", "-d", "1h", "-w", "0s"]);

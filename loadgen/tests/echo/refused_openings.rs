@@ -1,11 +1,13 @@
-//! Opening handshakes that servers refuse, garble, cut off or drag out: for every command each is
-//! counted under its name, explained with what the server said and with a cure, and ends in time.
+//! Servers that are not there, and opening handshakes that they refuse, garble, cut off or drag out:
+//! for every command each is counted under its name, explained with what the server said and with a
+//! cure, and ends in time.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::support::servers::{answer_raw, read_request, serve_upgraded, silent_server};
 use crate::support::{Outcome, echo, honest, run, serve, upgrade};
 
 /// Every command that opens connections, as it is called here.
@@ -23,19 +25,6 @@ fn start(command: &str, address: SocketAddr) -> Outcome {
     let mut words: Vec<&str> = line.split(' ').collect();
     words.extend(["--connect-timeout", "400ms"]);
     run(&words)
-}
-
-/// Reads a request head to its end.
-fn read_request(stream: &mut TcpStream) -> bool {
-    let mut request = Vec::new();
-    let mut piece = [0; 1024];
-    while let Ok(count @ 1..) = stream.read(&mut piece) {
-        request.extend_from_slice(&piece[..count]);
-        if request.ends_with(b"\r\n\r\n") {
-            return true;
-        }
-    }
-    false
 }
 
 /// Tells the client that nothing more comes, and waits until it has gone: a socket that is dropped
@@ -224,13 +213,7 @@ fn a_response_that_comes_byte_by_byte_is_a_response() {
         });
         let relay = Relay { stream, sender };
         if let Ok(mut socket) = tungstenite::accept(relay) {
-            while let Ok(message) = socket.read() {
-                if message.is_close() {
-                    let _ = socket.flush();
-                } else if socket.send(message).is_err() {
-                    return;
-                }
-            }
+            echo(&mut socket, honest);
         }
     });
     let url = format!("ws://{address}/");
@@ -268,10 +251,7 @@ impl Write for Relay {
 
 #[test]
 fn servers_that_do_not_answer_pings() {
-    let address = serve(|number, stream| {
-        let Some(mut socket) = upgrade(stream) else {
-            return;
-        };
+    let address = serve_upgraded(|number, mut socket| {
         if number == 0 {
             // Takes the bytes, and never looks at them.
             let _ = socket.get_mut().read_to_end(&mut Vec::new());
@@ -343,7 +323,7 @@ fn further_ports_and_source_addresses_are_used_in_turn() {
 
 #[test]
 fn addresses_of_the_other_family() {
-    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
         eprintln!("this host has no IPv6 loopback: nothing to test");
         return;
     };
@@ -364,4 +344,102 @@ fn addresses_of_the_other_family() {
         let outcome = run(&words);
         assert_eq!(outcome.code, Some(0), "{source:?}: {}", outcome.text);
     }
+}
+
+#[test]
+fn refused_handshakes() {
+    let refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    let wrong_key = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    for (response, kind) in [
+        (refusal, "upgrade_status_503"),
+        (wrong_key, "upgrade_invalid"),
+        ("", "upgrade_closed"),
+    ] {
+        let address = serve(move |_, stream| answer_raw(stream, response));
+        let url = format!("ws://{address}/");
+        for command in ["echo", "idle"] {
+            run(&[command, &url, "-c", "7", "-d", "10s"])
+                .expect_end(1, "INVALID")
+                .expect(&[
+                    ("/connections/asked", 7),
+                    ("/connections/open", 7),
+                    ("/connections/upgraded", 0),
+                    (&format!("/errors/{kind}"), 7),
+                    ("/messages/sent", 0),
+                ]);
+        }
+        let outcome = run(&["storm", &url, "-c", "7", "-d", "10s"]);
+        outcome
+            .expect_end(1, "INVALID")
+            .expect(&[("/connections/upgraded", 0)]);
+        assert_eq!(
+            outcome.count(&format!("/errors/{kind}")),
+            outcome.count("/connections/asked"),
+            "{}",
+            outcome.text
+        );
+    }
+}
+
+#[test]
+fn half_of_the_handshakes_refused() {
+    let refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    let address = serve(move |number, stream| {
+        if number % 2 == 1 {
+            answer_raw(stream, refusal);
+        } else if let Some(mut socket) = upgrade(stream) {
+            echo(&mut socket, honest);
+        }
+    });
+    let url = format!("ws://{address}/");
+    run(&["echo", &url, "-c", "10", "-d", "200ms", "-w", "0s"])
+        .expect_end(4, "INVALID")
+        .expect_reason("5 of 10 connections failed")
+        .expect(&[
+            ("/connections/asked", 10),
+            ("/connections/open", 10),
+            ("/connections/upgraded", 5),
+            ("/connections/served", 5),
+            ("/connections/alive", 5),
+            ("/errors/upgrade_status_503", 5),
+        ]);
+}
+
+#[test]
+fn a_handshake_that_is_never_answered() {
+    let url = format!("ws://{}/", silent_server());
+    for command in ["echo", "idle", "storm"] {
+        let words = [
+            command,
+            &url,
+            "-c",
+            "4",
+            "-d",
+            "300ms",
+            "--connect-timeout",
+            "200ms",
+        ];
+        let outcome = run(&words);
+        outcome
+            .expect_end(1, "INVALID")
+            .expect(&[("/connections/upgraded", 0)]);
+        let timeouts = outcome.count("/errors/upgrade_timeout");
+        assert!(timeouts >= 4, "{command}: {}", outcome.text);
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    drop(listener);
+    run(&["echo", &url, "-c", "3"])
+        .expect_end(1, "INVALID")
+        .expect(&[("/errors/connect_refused", 3), ("/connections/open", 0)]);
+    // Many connections are not all tried when the first ones show that it is hopeless.
+    let outcome = run(&["echo", &url, "-c", "5000"]);
+    let refused = outcome.count("/errors/connect_refused");
+    assert!((64..200).contains(&refused), "{refused}");
+    outcome.expect(&[("/errors/not_attempted", 5_000 - refused)]);
 }

@@ -1,6 +1,7 @@
 //! `fanout` against servers that know nothing of fanwire: a hub with an envelope of its own, and
 //! feeds that a server paces by itself. The servers speak through `tungstenite`.
 
+use crate::support::files::File;
 use crate::support::foreign_hub::{ForeignHub, Manner};
 use crate::support::ticker::{Tick, ticker};
 use crate::support::{Outcome, run};
@@ -136,16 +137,14 @@ fn publishers_may_connect_elsewhere() {
 
 #[test]
 fn logins_tokens_and_other_messages() {
-    let path = std::env::temp_dir().join(format!("fanout-tokens-{}", std::process::id()));
-    std::fs::write(&path, "alpha\nbeta\n").expect("a temporary file");
+    let tokens = File::written("fanout-tokens", "alpha\nbeta\n");
     let hub = ForeignHub::start(Manner::Quotes);
     let login = r#"{"op":"login","as":"{token}"}"#;
-    let file = path.to_string_lossy();
     let words = [
         "--first-message",
         login,
         "--token-file",
-        &file,
+        tokens.path(),
         "--publish",
         PUBLISH,
     ];
@@ -160,7 +159,6 @@ fn logins_tokens_and_other_messages() {
     assert!(example.contains("hello") && example.contains("alpha") || example.contains("beta"));
     let strict = spoken(&hub, &[&words[..], &["--strict"]].concat());
     strict.expect_end(4, "INVALID").expect_reason("--strict: 4");
-    std::fs::remove_file(&path).expect("our own file");
 }
 
 #[test]

@@ -1,59 +1,29 @@
 //! `compare`, on saved runs of which the truth is known: one real report, altered.
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::{echo, honest, run, serve, upgrade};
+use crate::support::files::Folder;
+use crate::support::servers::echo_server;
+use crate::support::{loadgen, run};
 use serde_json::{Value, json};
 
-/// A folder of its own for each test, taken away in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("fanwire-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    /// Saves runs whose response percentiles are those of `report` times a factor each.
-    fn save(&self, side: &str, report: &Value, factors: &[f64]) -> Vec<String> {
-        let save = |(number, factor): (usize, &f64)| {
-            let mut report = report.clone();
-            for percentile in ["p50", "p90", "p99", "p999", "max"] {
-                let value = 1_000_000.0 * factor;
-                report["latency_ns"]["response"][percentile] = json!(value as u64);
-            }
-            report["messages_per_second"] = json!(5_000.0 / factor);
-            self.write(&format!("{side}-{number}.json"), &report)
-        };
-        factors.iter().enumerate().map(save).collect()
-    }
-
-    fn write(&self, name: &str, report: &Value) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, report.to_string()).expect("a file");
-        path.to_string_lossy().into_owned()
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.0.join(name)).expect("written")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Saves runs whose response percentiles are those of `report` times a factor each.
+fn save(folder: &Folder, side: &str, report: &Value, factors: &[f64]) -> Vec<String> {
+    let save = |(number, factor): (usize, &f64)| {
+        let mut report = report.clone();
+        for percentile in ["p50", "p90", "p99", "p999", "max"] {
+            let value = 1_000_000.0 * factor;
+            report["latency_ns"]["response"][percentile] = json!(value as u64);
+        }
+        report["messages_per_second"] = json!(5_000.0 / factor);
+        folder.write(&format!("{side}-{number}.json"), report.to_string())
+    };
+    factors.iter().enumerate().map(save).collect()
 }
 
 /// A real report of a short closed loop, cleared of whatever this host did to it.
 fn real_report() -> Value {
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     let mut report = run(&["echo", &url, "-c", "2", "-d", "200ms", "-w", "50ms"]).json;
     report["verdict"] = json!("VALID");
@@ -84,11 +54,16 @@ const SLOWER: [f64; 6] = [1.2, 1.21, 1.19, 1.205, 1.195, 1.202];
 fn a_slowdown_is_found_and_a_difference_within_the_noise_is_not() {
     let folder = Folder::new("compare");
     let report = real_report();
-    let base = folder.save("base", &report, &STEADY);
-    let same = folder.save("same", &report, &[1.003, 0.992, 1.008, 0.998, 1.001, 1.004]);
-    let slower = folder.save("slower", &report, &SLOWER);
-    let json = folder.0.join("out.json").to_string_lossy().into_owned();
-    let markdown = folder.0.join("out.md").to_string_lossy().into_owned();
+    let base = save(&folder, "base", &report, &STEADY);
+    let same = save(
+        &folder,
+        "same",
+        &report,
+        &[1.003, 0.992, 1.008, 0.998, 1.001, 1.004],
+    );
+    let slower = save(&folder, "slower", &report, &SLOWER);
+    let json = folder.file("out.json");
+    let markdown = folder.file("out.md");
 
     let outcome = compare(&base, &same, &["--fail-on-regression", "5%"]);
     let shown = text(&outcome);
@@ -150,8 +125,8 @@ fn a_slowdown_is_found_and_a_difference_within_the_noise_is_not() {
 fn fewer_than_five_runs_prove_nothing() {
     let folder = Folder::new("compare-few");
     let report = real_report();
-    let base = folder.save("base", &report, &STEADY[..4]);
-    let slower = folder.save("slower", &report, &SLOWER);
+    let base = save(&folder, "base", &report, &STEADY[..4]);
+    let slower = save(&folder, "slower", &report, &SLOWER);
     let outcome = compare(&base, &slower, &["--fail-on-regression", "5%"]);
     let shown = text(&outcome);
     assert_eq!(outcome.status.code(), Some(0), "{shown}");
@@ -165,11 +140,11 @@ fn fewer_than_five_runs_prove_nothing() {
 fn runs_that_measure_different_things_are_refused() {
     let folder = Folder::new("compare-refused");
     let report = real_report();
-    let base = folder.save("base", &report, &STEADY);
+    let base = save(&folder, "base", &report, &STEADY);
     let altered = |name: &str, change: fn(&mut Value)| -> Vec<String> {
         let mut other = report.clone();
         change(&mut other);
-        vec![folder.write(name, &other)]
+        vec![folder.write(name, other.to_string())]
     };
     let larger = altered("larger.json", |report| {
         report["config"]["message_size_bytes"] = json!(1024);
@@ -205,8 +180,8 @@ fn runs_that_measure_different_things_are_refused() {
 #[test]
 fn files_that_are_no_reports_are_named() {
     let folder = Folder::new("compare-files");
-    let nonsense = folder.write("nonsense.json", &json!({"schema": "another"}));
-    let missing = folder.0.join("missing.json").to_string_lossy().into_owned();
+    let nonsense = folder.write("nonsense.json", r#"{"schema":"another"}"#);
+    let missing = folder.file("missing.json");
     for (path, word) in [(nonsense, "nonsense.json"), (missing, "missing.json")] {
         let outcome = compare(
             std::slice::from_ref(&path),
@@ -217,10 +192,7 @@ fn files_that_are_no_reports_are_named() {
         assert_eq!(outcome.status.code(), Some(2), "{shown}");
         assert!(shown.contains(word), "{shown}");
     }
-    let outcome = Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args(["compare", "a.json"])
-        .output()
-        .expect("the binary starts");
+    let outcome = loadgen(&["compare", "a.json"]);
     assert_eq!(outcome.status.code(), Some(2));
     assert!(text(&outcome).contains("-- NEW.json"), "{}", text(&outcome));
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::support::files::File;
+use crate::support::servers::echo_server;
 use crate::support::{Outcome, echo, honest, run, serve, upgrade};
 use serde_json::Value;
 use tungstenite::protocol::{Role, WebSocket};
@@ -275,14 +277,9 @@ fn without_a_threshold_there_is_nothing_to_find() {
 
 #[test]
 fn a_sweep_has_a_row_for_each_value() {
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
-    let plot = std::env::temp_dir().join(format!("fanwire-sweep-{}.svg", std::process::id()));
-    let plot_path = plot.to_str().expect("UTF-8");
+    let plot = File::new("sweep.svg");
     let outcome = run(&[
         "sweep",
         "echo",
@@ -298,7 +295,7 @@ fn a_sweep_has_a_row_for_each_value() {
         "--pause",
         "0s",
         "--plot",
-        plot_path,
+        plot.path(),
     ]);
     assert!(matches!(outcome.code, Some(0 | 4)), "{}", outcome.text);
     let points = outcome.json["points"].as_array().expect("points");
@@ -324,8 +321,7 @@ fn a_sweep_has_a_row_for_each_value() {
         "{:#}",
         outcome.json
     );
-    let drawing = std::fs::read_to_string(&plot).expect("drawn");
-    let _ = std::fs::remove_file(&plot);
+    let drawing = plot.read();
     assert!(
         drawing.starts_with("<svg ") && drawing.contains("p99.9"),
         "{drawing}"

@@ -1,22 +1,14 @@
 //! Thresholds, abort conditions, repeated runs and JUnit, through the binary.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Outcome, echo, honest, run, serve, upgrade};
+use crate::support::files::File;
+use crate::support::servers::echo_server;
+use crate::support::{Outcome, echo, honest, loadgen, run, serve, upgrade};
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 use serde_json::Value;
-
-fn honest_server() -> SocketAddr {
-    serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    })
-}
 
 /// Every reply takes at least so long.
 fn slow_server(delay: Duration) -> SocketAddr {
@@ -33,25 +25,6 @@ fn slow_server(delay: Duration) -> SocketAddr {
 fn threshold(outcome: &Outcome, number: usize) -> &Value {
     let found = outcome.json.pointer(&format!("/thresholds/{number}"));
     found.unwrap_or_else(|| unreachable!("no threshold {number}: {}", outcome.text))
-}
-
-/// A file of this test, taken away in the end.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str) -> File {
-        File(std::env::temp_dir().join(format!("fanwire-{}-{name}", std::process::id())))
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("UTF-8")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 #[test]
@@ -103,7 +76,7 @@ fn met_and_missed() {
 
 #[test]
 fn what_makes_no_sense_is_said_before_the_run() {
-    let url = format!("ws://{}/", honest_server());
+    let url = format!("ws://{}/", echo_server());
     for (expression, word) in [
         ("echo.p99x<1ms", "p99.999"),
         ("fanout.p99<1ms", "measured by `fanout`"),
@@ -180,7 +153,7 @@ fn an_abort_condition_ends_the_run_early() {
 
 #[test]
 fn junit_is_read_by_a_parser() {
-    let url = format!("ws://{}/?a=1&b='2'", honest_server());
+    let url = format!("ws://{}/?a=1&b='2'", echo_server());
     let file = File::new("junit.xml");
     let outcome = run(&[
         "echo",
@@ -198,7 +171,7 @@ fn junit_is_read_by_a_parser() {
         "--threshold",
         "echo.p99<1h",
     ]);
-    let text = std::fs::read_to_string(&file.0).expect("written");
+    let text = file.read();
     let mut reader = Reader::from_str(&text);
     let (mut cases, mut failures, mut suite) = (0, 0, String::new());
     loop {
@@ -223,31 +196,24 @@ fn junit_is_read_by_a_parser() {
 
 #[test]
 fn repeated_runs_write_a_file_each_after_a_restart() {
-    let address = honest_server();
+    let address = echo_server();
     let (one, two) = (File::new("repeat-1.json"), File::new("repeat-2.json"));
     let (base, trace) = (File::new("repeat.json"), File::new("trace"));
     let url = format!("ws://{address}/");
     let restart = format!("echo again >> '{}'", trace.path());
-    let output = Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args([
-            "echo", &url, "-c", "1", "-d", "100ms", "-w", "0s", "--runs", "2",
-        ])
-        .args(["--restart", &restart, "--json", base.path()])
-        .output()
-        .expect("the binary starts");
+    let words = [
+        "echo", &url, "-c", "1", "-d", "100ms", "-w", "0s", "--runs", "2",
+    ];
+    let ends = ["--restart", &restart, "--json", base.path()];
+    let output = loadgen(&[&words[..], &ends].concat());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     for file in [&one, &two] {
-        let report = std::fs::read(&file.0).expect("written");
-        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        let report: Value = serde_json::from_str(&file.read()).expect("JSON");
         assert_eq!(report["mode"], "echo", "{text}");
     }
-    assert!(!base.0.exists(), "the name itself is not used");
-    let trace = std::fs::read_to_string(&trace.0).expect("restarted");
-    assert_eq!(trace.lines().count(), 2);
-    let failing = Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args(["echo", &url, "--restart", "exit 7"])
-        .output()
-        .expect("the binary starts");
+    assert!(!base.exists(), "the name itself is not used");
+    assert_eq!(trace.read().lines().count(), 2);
+    let failing = loadgen(&["echo", &url, "--restart", "exit 7"]);
     assert_eq!(failing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failing.stderr).contains("exit 7"));
 }

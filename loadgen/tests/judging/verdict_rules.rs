@@ -28,13 +28,15 @@ fn clean() -> Evidence {
         drain_ns: 2_000_000_000,
         target_per_second: None,
         achieved_per_second: 1_000.0,
-        generator_cpu_share: Some(0.5),
+        generator_busy_share: Some(0.5),
         generator_wait_share: Some(0.01),
         server_busy_share: None,
         server_wait_share: None,
         late_p99_ns: 0,
         response_p50_ns: 80_000,
         halves: [(5_000, 80_000), (5_000, 81_000)],
+        response_p999_ns: 2_000_000,
+        hiccup_max_ns: None,
         little_residual: Some(0.001),
         clock_source: Some("tsc".into()),
         is_interrupted: false,
@@ -112,7 +114,7 @@ fn the_generator_as_bottleneck() {
     use Verdict::{Invalid, Suspect, Valid};
     let at = |generator: f64, server: Option<f64>| {
         move |evidence: &mut Evidence| {
-            evidence.generator_cpu_share = Some(generator);
+            evidence.generator_busy_share = Some(generator);
             evidence.server_busy_share = server;
         }
     };
@@ -127,9 +129,34 @@ fn the_generator_as_bottleneck() {
     expect(at(0.85, Some(0.99)), Valid, "");
     let spinning = |evidence: &mut Evidence| {
         evidence.spin = true;
-        evidence.generator_cpu_share = Some(1.0);
+        // The CPU is used whole; what counts is how much of it was work.
+        evidence.generator_busy_share = Some(0.6);
     };
     expect(spinning, Valid, "");
+    let overworked = |evidence: &mut Evidence| {
+        evidence.spin = true;
+        evidence.is_open_loop = true;
+        evidence.generator_busy_share = Some(0.97);
+    };
+    expect(overworked, Invalid, "add threads (-t)");
+}
+
+#[test]
+fn stalls_of_the_generators_host() {
+    let stalled = |hiccup_max_ns: Option<u64>, response_p999_ns: u64| {
+        move |evidence: &mut Evidence| {
+            evidence.hiccup_max_ns = hiccup_max_ns;
+            evidence.response_p999_ns = response_p999_ns;
+        }
+    };
+    expect(stalled(Some(90_000), 100_000), Verdict::Valid, "");
+    expect(
+        stalled(Some(4_000_000), 100_000),
+        Verdict::Suspect,
+        "up to 4.00ms, longer than the p99.9 of 100us",
+    );
+    expect(stalled(None, 100_000), Verdict::Valid, "");
+    expect(stalled(Some(4_000_000), 0), Verdict::Valid, "");
 }
 
 #[test]

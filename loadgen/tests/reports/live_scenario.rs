@@ -1,40 +1,16 @@
 //! `run` on a pseudo terminal and elsewhere: one view for all loads, and the terminal as it was.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::session::Session;
-use crate::support::{echo, honest, run, serve, upgrade};
+use crate::support::files::File;
+use crate::support::run;
+use crate::support::servers::{echo_server, serve_upgraded};
 
-/// A scenario file that is gone when the test is over.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> File {
-        let folder = std::env::temp_dir();
-        let path = folder.join(format!("fanwire-live-{}-{name}.toml", std::process::id()));
-        std::fs::write(&path, text).expect("a file");
-        File(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("plain path")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn echo_server() -> SocketAddr {
-    serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    })
+/// A scenario file.
+fn scenario(name: &str, text: &str) -> File {
+    File::written(&format!("live-{name}.toml"), text)
 }
 
 /// `run` with a scenario against a server, in a session and on a terminal of its own.
@@ -78,7 +54,7 @@ duration = "1s"
 
 #[test]
 fn at_the_end_of_a_scenario() {
-    let file = File::new("end", STEPS);
+    let file = scenario("end", STEPS);
     let mut session = start(&file, echo_server(), &["--allow-invalid"]);
     session.await_text("step 1 of 2: one");
     session.await_text("── soup  echo");
@@ -98,7 +74,7 @@ fn at_the_end_of_a_scenario() {
 #[test]
 fn when_it_is_interrupted() {
     for how in ["key q", "key \u{3}", "signal INT", "signal TERM"] {
-        let file = File::new("interrupted", STEPS);
+        let file = scenario("interrupted", STEPS);
         let mut session = start(&file, echo_server(), &["--set", "long=1h"]);
         session.await_text("measuring");
         match how.split_once(' ') {
@@ -118,13 +94,9 @@ fn when_it_is_interrupted() {
 #[test]
 fn when_a_second_signal_ends_it_at_once() {
     // Nobody answers, so the loads wait for their drain, and then for more.
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            while socket.read().is_ok() {}
-        }
-    });
+    let address = serve_upgraded(|_, mut socket| while socket.read().is_ok() {});
     let text = STEPS.replace("[defaults]", "[defaults]\ndrain = \"1h\"");
-    let file = File::new("twice", &text);
+    let file = scenario("twice", &text);
     let mut session = start(&file, address, &["--set", "long=1h"]);
     session.await_text("measuring");
     session.press("q");
@@ -151,7 +123,7 @@ command = "echo"
 server-pid = 4194304
 start = "1s"
 "#;
-    let file = File::new("unfit", text);
+    let file = scenario("unfit", text);
     let mut session = start(&file, echo_server(), &[]);
     session.await_text("── good  echo");
     let (status, after) = session.finish();
@@ -164,7 +136,7 @@ start = "1s"
 
 #[test]
 fn keys_choose_a_load_and_others_do_nothing() {
-    let file = File::new("keys", STEPS);
+    let file = scenario("keys", STEPS);
     let mut session = start(&file, echo_server(), &["--set", "long=1h"]);
     session.await_text("── soup  echo");
     session.press("\x1b[B");
@@ -183,7 +155,7 @@ fn keys_choose_a_load_and_others_do_nothing() {
 
 #[test]
 fn when_the_terminal_changes_its_size() {
-    let file = File::new("size", STEPS);
+    let file = scenario("size", STEPS);
     let mut session = start(&file, echo_server(), &["--set", "long=1h"]);
     session.await_text("messages    ");
     session.resize(40, 12);
@@ -206,7 +178,7 @@ fn when_the_terminal_changes_its_size() {
 
 #[test]
 fn without_a_terminal_there_are_lines_of_each_load() {
-    let file = File::new("lines", STEPS);
+    let file = scenario("lines", STEPS);
     let url = format!("ws://{}", echo_server());
     let text = run(&["run", file.path(), &url, "--set", "long=1s"]).text;
     for line in [

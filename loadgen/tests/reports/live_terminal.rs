@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::session::Session;
+use crate::support::servers::echo_server;
 use fanwire_loadgen::live::terminal::Terminal;
 
 /// Set for the child of the test that panics.
@@ -10,11 +11,7 @@ const CHILD: &str = "FANWIRE_TEST_IS_CHILD";
 
 /// A run of `echo` against an honest server, in a session and on a terminal of its own.
 fn start(options: &[&str]) -> Session {
-    let address = crate::support::serve(|_, stream| {
-        if let Some(mut socket) = crate::support::upgrade(stream) {
-            crate::support::echo(&mut socket, crate::support::honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     let mut command = Command::new("setsid");
     command
@@ -131,11 +128,7 @@ fn when_it_panics() {
 
 #[test]
 fn without_a_terminal_there_are_lines() {
-    let address = crate::support::serve(|_, stream| {
-        if let Some(mut socket) = crate::support::upgrade(stream) {
-            crate::support::echo(&mut socket, crate::support::honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     let run = |more: &[&str]| {
         let line = ["echo", &url, "-c", "2", "-R", "100", "-w", "0", "-d", "1s"];

@@ -2,12 +2,13 @@
 //! schema, HdrHistogram's log and distribution, CSV, Markdown, and `report` on what was saved.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use crate::support::files::Folder;
 use crate::support::hub::{Fault, hub};
+use crate::support::servers::echo_server;
 use crate::support::ticker::{Tick, ticker};
-use crate::support::{echo, honest, page, run, serve, upgrade};
+use crate::support::{loadgen, page, run};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanwire_loadgen::measure::latency::Latency;
@@ -16,43 +17,6 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::{Value, json};
-
-/// A folder that is gone when the test is.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("fanwire-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn echo_server() -> String {
-    let address = serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    });
-    format!("ws://{address}")
-}
-
-fn loadgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args(arguments)
-        .output()
-        .expect("the binary runs")
-}
 
 fn stdout(arguments: &[&str]) -> String {
     let output = loadgen(arguments);
@@ -109,7 +73,7 @@ fn merged(path: &str) -> Histogram<u64> {
 #[test]
 fn every_mode_fits_the_schema() {
     let folder = Folder::new("schema");
-    let url = echo_server();
+    let url = format!("ws://{}", echo_server());
     let hub = hub(Fault::None);
     let feed = ticker(Tick::Json(0));
     let runs: [&[&str]; 9] = [
@@ -231,7 +195,7 @@ fn the_schema_describes_every_field_with_its_unit() {
 #[test]
 fn all_files_of_a_run_tell_the_same() {
     let folder = Folder::new("files");
-    let url = echo_server();
+    let url = format!("ws://{}", echo_server());
     let (json, csv, md) = (
         folder.file("r.json"),
         folder.file("r.csv"),
@@ -346,7 +310,7 @@ fn all_files_of_a_run_tell_the_same() {
 #[test]
 fn saved_runs_are_merged_or_shown_side_by_side() {
     let folder = Folder::new("merge");
-    let url = echo_server();
+    let url = format!("ws://{}", echo_server());
     let (one, two, sum) = (
         folder.file("one.json"),
         folder.file("two.json"),
@@ -377,7 +341,7 @@ fn saved_runs_are_merged_or_shown_side_by_side() {
 #[test]
 fn what_cannot_be_done_is_said_before_anything_is_done() {
     let folder = Folder::new("refused");
-    let url = echo_server();
+    let url = format!("ws://{}", echo_server());
     let missing = folder.file("no/such/folder/r.html");
     let refused = run(&["echo", &url, "-d", "60s", "--html", &missing]);
     assert_eq!(refused.code, Some(2), "{}", refused.text);

@@ -130,6 +130,12 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// An end of any kind is an answer; silence is none.
+fn is_late(read: &std::io::Result<usize>) -> bool {
+    read.as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
 /// A conversation with an agent.
 pub struct Talk {
     stream: TcpStream,
@@ -150,9 +156,9 @@ impl Talk {
         self.stream.local_addr().expect("connected")
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes as they are. An agent that has hung up already says so when it is heard.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("it listens");
+        let _ = self.stream.write_all(bytes);
     }
 
     /// Sends a message.
@@ -163,7 +169,8 @@ impl Talk {
     /// The next message; null at the end.
     pub fn hear(&mut self) -> Value {
         let mut line = String::new();
-        self.lines.read_line(&mut line).expect("it answers");
+        let read = self.lines.read_line(&mut line);
+        assert!(!is_late(&read), "no answer after {WAIT_MAX:?}");
         serde_json::from_str(&line).unwrap_or(Value::Null)
     }
 
@@ -175,10 +182,10 @@ impl Talk {
         self.hear()
     }
 
-    /// Hears the end of the conversation.
+    /// Hears the end of the conversation, or says that it does not come.
     pub fn hear_until_the_end(&mut self) -> bool {
         let mut rest = Vec::new();
-        self.lines.read_to_end(&mut rest).is_ok()
+        !is_late(&self.lines.read_to_end(&mut rest))
     }
 
     /// Hears until a message of this name.

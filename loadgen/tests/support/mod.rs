@@ -5,17 +5,20 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
+pub mod files;
 pub mod foreign_hub;
 pub mod frames;
 pub mod hub;
 pub mod json_hub;
 pub mod page;
 pub mod reports;
+pub mod servers;
 pub mod ticker;
 pub mod tls;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -51,9 +54,9 @@ pub fn upgrade(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
 
 /// Echoes until the client leaves. `answer` sees every data message with its number, counted from
 /// 1 on this connection, and says what is sent back. False ends the connection without a word.
-pub fn echo(
-    socket: &mut WebSocket<TcpStream>,
-    mut answer: impl FnMut(u64, Message, &mut WebSocket<TcpStream>) -> bool,
+pub fn echo<Stream: Read + Write>(
+    socket: &mut WebSocket<Stream>,
+    mut answer: impl FnMut(u64, Message, &mut WebSocket<Stream>) -> bool,
 ) {
     let mut number = 0;
     while let Ok(message) = socket.read() {
@@ -70,8 +73,20 @@ pub fn echo(
 }
 
 /// The plain echo.
-pub fn honest(_number: u64, message: Message, socket: &mut WebSocket<TcpStream>) -> bool {
+pub fn honest<Stream: Read + Write>(
+    _number: u64,
+    message: Message,
+    socket: &mut WebSocket<Stream>,
+) -> bool {
     socket.send(message).is_ok()
+}
+
+/// Runs the binary to its end, with nothing but these arguments.
+pub fn loadgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
+        .args(arguments)
+        .output()
+        .expect("the binary starts")
 }
 
 /// A running generator.
@@ -144,7 +159,7 @@ impl Running {
     }
 }
 
-/// Runs the binary to its end.
+/// Runs the binary with `--json -` to its end.
 pub fn run(arguments: &[&str]) -> Outcome {
     start(arguments).finish()
 }

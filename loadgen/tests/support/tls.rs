@@ -1,6 +1,5 @@
 //! TLS servers that are not ours: rustls under tungstenite, with certificates made for the test.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use rustls::{
 use tungstenite::accept;
 use tungstenite::protocol::WebSocket;
 
-use super::serve;
+use super::{echo, honest, serve};
 
 /// A TLS stream of the server.
 pub type Secured = StreamOwned<ServerConnection, TcpStream>;
@@ -144,18 +143,9 @@ pub fn secure(config: &Arc<ServerConfig>, stream: TcpStream) -> Option<Secured> 
     Some(StreamOwned::new(session, stream))
 }
 
-/// Echoes data messages until the client leaves.
-pub fn echo<S: Read + Write>(socket: &mut WebSocket<S>) {
-    while let Ok(message) = socket.read() {
-        if message.is_binary() || message.is_text() {
-            if socket.send(message).is_err() {
-                return;
-            }
-        } else if message.is_close() {
-            // Sends the answer that `read` has queued.
-            let _ = socket.flush();
-        }
-    }
+/// Echoes over TLS, and does nothing wrong.
+pub fn echo_secured(config: ServerConfig) -> SocketAddr {
+    serve_secured(config, |_, mut socket| echo(&mut socket, honest))
 }
 
 /// A path as an argument.

@@ -52,6 +52,16 @@ fn strangers_are_sent_away_and_the_agent_goes_on() {
 }
 
 #[test]
+fn those_who_say_nothing_keep_nobody_out_for_long() {
+    let agent = Agent::start(&[]);
+    let silent: Vec<Talk> = (0..16).map(|_| Talk::with(agent.address)).collect();
+    let answer = Talk::with(agent.address).hear();
+    assert!(refusal(&answer).contains("16 coordinators"), "{answer}");
+    drop(silent);
+    agent.expect_free();
+}
+
+#[test]
 fn a_token_is_wanted_and_must_be_right() {
     let file = std::env::temp_dir().join(format!("agent-talk-token-{}", std::process::id()));
     let short = std::env::temp_dir().join(format!("agent-talk-short-{}", std::process::id()));
@@ -191,6 +201,12 @@ fn a_whole_conversation_by_hand() {
     let url = echo_server();
     let mut talk = Talk::with(agent.address);
     assert!(talk.hello(None)["ready"]["processors"].as_u64() > Some(0));
+    for _ in 0..3 {
+        talk.say(&json!("here"));
+        talk.say(&json!("clock"));
+        let unix_ns = talk.hear()["clock"]["unix_ns"].as_u64();
+        assert!(unix_ns > Some(1_700_000_000_000_000_000), "{unix_ns:?}");
+    }
     talk.say(&order(
         "echo",
         &json!([["connections", "2"], ["messages", "10"]]),

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use crate::agent::{Agent, eventually, list, signal};
+use crate::support::ticker::{Tick, ticker};
 use crate::support::{Outcome, echo, honest, run, serve, start, upgrade};
 
 /// An echo server that counts.
@@ -181,6 +182,73 @@ fn other_loads_are_divided_too() {
         assert_eq!(outcome.code, Some(0), "{}", outcome.text);
         outcome.expect(&[(pointer, count)]);
     }
+}
+
+#[test]
+fn a_feed_is_read_by_several() {
+    let url = ticker(Tick::Json(0));
+    let (one, two) = (Agent::start(&[]), Agent::start(&[]));
+    let agents = list(&[&one, &two]);
+    let outcome = run(&[
+        "fanout",
+        &url,
+        "-c",
+        "6",
+        "--readers-only",
+        "--subscribe",
+        "{\"op\":\"sub\"}",
+        "--stamp",
+        "json:/ts:ms",
+        "--sequence",
+        "json:/seq",
+        "-w",
+        "0",
+        "-d",
+        "1s",
+        "--allow-invalid",
+        "--agents",
+        &agents,
+    ]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text);
+    outcome.expect(&[("/connections/upgraded", 6), ("/fanout/ledger/missing", 0)]);
+    let delivered = outcome.count("/fanout/deliveries_measured");
+    let parts = [0, 1].map(|part| {
+        let pointer = format!("/parts/{part}/report/fanout/deliveries_measured");
+        outcome.count(&pointer)
+    });
+    assert_eq!(delivered, parts.iter().sum::<u64>());
+    // Two hundred a second to each of six, less what the edges of a busy host's second cost.
+    assert!(parts.iter().all(|part| *part > 100), "{parts:?}");
+    // On one host all clocks are the same, as far as that can be told.
+    let notes = outcome.json["notes"].to_string();
+    assert!(notes.contains("by this host's clock: agent 1 "), "{notes}");
+    let reasons = outcome.json["verdict_reasons"].to_string();
+    assert!(!reasons.contains("clocks"), "{reasons}");
+}
+
+#[test]
+fn an_agent_that_nobody_lets_in_ends_the_run() {
+    // One connection each, and the server lets in whoever comes first.
+    let address = serve(|number, stream| {
+        if number == 0
+            && let Some(mut socket) = upgrade(stream)
+        {
+            echo(&mut socket, honest);
+        }
+    });
+    let url = format!("ws://{address}");
+    let (one, two) = (Agent::start(&[]), Agent::start(&[]));
+    let agents = list(&[&one, &two]);
+    let outcome = run(&["echo", &url, "-c", "2", "-d", "60s", "--agents", &agents]);
+    expect_no_report(
+        &outcome,
+        1,
+        &["could open none of its 1 connections", "doctor ws://"],
+    );
+    // When nobody is let in, the reports say why.
+    let outcome = run(&["echo", "ws://127.0.0.1:1", "-c", "4", "--agents", &agents]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.text);
+    outcome.expect(&[("/errors/connect_refused", 4), ("/connections/upgraded", 0)]);
 }
 
 /// What a server's thread waits for.
@@ -397,7 +465,7 @@ fn what_is_no_agent_of_ours_is_named() {
 #[test]
 fn what_does_not_go_with_agents_is_refused_before_anything_is_done() {
     for (line, word) in [
-        ("fanout ws://127.0.0.1:1 -R 5", "report --merge"),
+        ("fanout ws://127.0.0.1:1 -R 5", "--readers-only"),
         ("echo ws://127.0.0.1:1 -c 1", "-c"),
         (
             "echo ws://127.0.0.1:1 --abort-on echo.p99>1s",

@@ -1,42 +1,17 @@
 //! `run`: scenario files from their text to the report of every load.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::support::{Outcome, echo, honest, run, serve, start, upgrade};
+use crate::support::files::File;
+use crate::support::servers::echo_server;
+use crate::support::{Outcome, echo, honest, loadgen, run, serve, start, upgrade};
 use serde_json::Value;
 
-/// A scenario file that is gone when the test is over.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> File {
-        let folder = std::env::temp_dir();
-        let path = folder.join(format!("fanwire-{}-{name}.toml", std::process::id()));
-        std::fs::write(&path, text).expect("a file");
-        File(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("plain path")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn echo_server() -> std::net::SocketAddr {
-    serve(|_, stream| {
-        if let Some(mut socket) = upgrade(stream) {
-            echo(&mut socket, honest);
-        }
-    })
+/// A scenario file.
+fn scenario(name: &str, text: &str) -> File {
+    File::written(&format!("{name}.toml"), text)
 }
 
 fn part<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
@@ -78,7 +53,7 @@ lifetime = "300ms"
 
 #[test]
 fn two_loads_have_their_own_ledgers_and_a_sum() {
-    let file = File::new("two", TWO);
+    let file = scenario("two", TWO);
     let url = format!("ws://{}", echo_server());
     let outcome = run(&["run", file.path(), &url, "--quiet", "--allow-invalid"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.text);
@@ -131,8 +106,8 @@ fn two_loads_have_their_own_ledgers_and_a_sum() {
 
 #[test]
 fn parameters_thresholds_and_junit_of_the_command_line() {
-    let file = File::new("set", TWO);
-    let junit = File::new("junit", "");
+    let file = scenario("set", TWO);
+    let junit = File::new("junit.xml");
     let url = format!("ws://{}", echo_server());
     let outcome = run(&[
         "run",
@@ -193,7 +168,7 @@ command = "echo"
 step = "three"
 when = "1 == 2"
 "#;
-    let file = File::new("stages", text);
+    let file = scenario("stages", text);
     let url = format!("ws://{address}");
     let outcome = run(&["run", file.path(), &url, "--quiet"]);
     let stages: Vec<&Value> = outcome.json["parts"]
@@ -228,13 +203,19 @@ fn a_bad_file_names_line_and_key() {
         ),
         ("syntax", format!("{load}duration = \n"), ":4:", ""),
         (
+            "agents",
+            format!("{load}agents = \"127.0.0.1:1\"\n"),
+            ":4:1:",
+            "a single load",
+        ),
+        (
             "section",
             format!("[scenaro]\n{load}"),
             ":1:2:",
             "did you mean 'scenario'",
         ),
     ] {
-        let file = File::new(name, &text);
+        let file = scenario(name, &text);
         let outcome = run(&["run", file.path(), "ws://127.0.0.1:1"]);
         assert_eq!(outcome.code, Some(2), "{text}: {}", outcome.text);
         let wanted = format!("{}{place}", file.path());
@@ -260,7 +241,7 @@ command = "echo"
 server-pid = 4194304
 start = "200ms"
 "#;
-    let file = File::new("unfit", text);
+    let file = scenario("unfit", text);
     let url = format!("ws://{}", echo_server());
     let outcome = run(&["run", file.path(), &url, "--quiet"]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.text);
@@ -303,7 +284,7 @@ name = "never"
 command = "echo"
 step = "later"
 "#;
-    let file = File::new("signal", text);
+    let file = scenario("signal", text);
     let url = format!("ws://{address}");
     let running = start(&["run", file.path(), &url, "--quiet"]);
     for _ in 0..2 {
@@ -330,10 +311,7 @@ step = "later"
 
 /// Standard output of the binary.
 fn written(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args(arguments)
-        .output()
-        .expect("the binary runs");
+    let output = loadgen(arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     (output.status.code(), text)
 }
@@ -346,7 +324,7 @@ fn presets_are_listed_printed_and_run_from_a_copy() {
         assert!(list.contains(name), "{list}");
         let (code, text) = written(&["run", "--print-preset", name]);
         assert_eq!(code, Some(0));
-        let file = File::new(name, &text);
+        let file = scenario(name, &text);
         let url = "ws://127.0.0.1:9001";
         let (code, lines) = written(&["run", file.path(), url, "--dry-run"]);
         assert_eq!(code, Some(0), "{name}");

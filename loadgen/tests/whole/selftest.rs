@@ -1,17 +1,9 @@
 //! `selftest` and `doctor` as a person runs them. Only cases whose counters are exact run here: the
 //! machine that runs the tests may be busy, and then times are about the machine.
 
-use std::process::{Command, Output};
-
-use crate::support::tls;
+use crate::support::servers::echo_server;
+use crate::support::{loadgen, tls};
 use serde_json::Value;
-
-fn loadgen(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen"))
-        .args(arguments)
-        .output()
-        .expect("the binary starts")
-}
 
 fn json_of(arguments: &[&str]) -> (Option<i32>, Value, String) {
     let output = loadgen(arguments);
@@ -72,11 +64,7 @@ fn a_case_that_does_not_exist_is_a_mistake_of_the_command_line() {
 
 #[test]
 fn doctor_says_what_is_in_the_way_by_its_exit_code() {
-    let address = crate::support::serve(|_, stream| {
-        if let Some(mut socket) = crate::support::upgrade(stream) {
-            crate::support::echo(&mut socket, crate::support::honest);
-        }
-    });
+    let address = echo_server();
     let url = format!("ws://{address}/");
     let (_, json, text) = json_of(&["doctor", &url, "-c", "10", "--json", "-"]);
     let level = |json: &Value, name: &str| {
@@ -139,7 +127,7 @@ fn doctor_tells_a_server_that_does_not_upgrade_from_one_that_does_not_echo() {
 fn doctor_tries_a_server_through_tls() {
     let authority = tls::Authority::new();
     let config = tls::config(&authority.issue("127.0.0.1"), &[&rustls::version::TLS13]);
-    let address = tls::serve_secured(config, |_, mut socket| tls::echo(&mut socket));
+    let address = tls::echo_secured(config);
     let url = format!("wss://{address}/");
     let mut arguments = vec!["doctor", &url, "-c", "10", "--json", "-"];
     let (code, json, text) = json_of(&arguments);

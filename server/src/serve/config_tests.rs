@@ -154,177 +154,179 @@ fn rules_have_the_defaults_of_their_kind() {
     assert_eq!(without.rule_for("trades.x").kind, TopicKind::Events);
 }
 
+/// Files with one thing wrong: the line that is named, the cause, and the cure.
+const WRONG: [(&str, u32, &str, &str); 31] = [
+    (
+        "[server]\nlisten = \"nowhere\"\n",
+        2,
+        "listen = nowhere",
+        "Address and port",
+    ),
+    (
+        "[server]\nlisten = 9001\n",
+        2,
+        "listen = 9001",
+        "Address and port",
+    ),
+    (
+        "[server]\n\nport = 9001\n",
+        3,
+        "[server] has no key port",
+        "listen",
+    ),
+    (
+        "[server]\nbackend = \"kqueue\"\n",
+        2,
+        "backend = kqueue",
+        "uring",
+    ),
+    (
+        "[server]\ncores = \"4-2\"\n",
+        2,
+        "cores = 4-2",
+        "Processors",
+    ),
+    (
+        "[server]\nlisten = { port = 1 }\n",
+        2,
+        "listen is a table",
+        "write a value",
+    ),
+    (
+        "[servers]\nlisten = \"127.0.0.1:1\"\n",
+        1,
+        "no section [servers]",
+        "server, who",
+    ),
+    (
+        "listen = \"127.0.0.1:1\"\n",
+        1,
+        "outside its section",
+        "[server]",
+    ),
+    (
+        "[hub]\nlisten = \"127.0.0.1:1\"\n",
+        2,
+        "not in [hub]",
+        "in [server]",
+    ),
+    ("[hub]\ntopics_max = 0\n", 2, "topics_max = 0", "1..="),
+    (
+        "[hub]\ntopics_max = -5\n",
+        2,
+        "topics_max = -5",
+        "Topics of the whole hub",
+    ),
+    (
+        "[hub]\npayload_max = \"12 parsec\"\n",
+        2,
+        "payload_max = 12 parsec",
+        "KiB",
+    ),
+    (
+        "[hub]\npayload_max = \"2MiB\"\n",
+        2,
+        "message_size_max",
+        "raise",
+    ),
+    (
+        "[compression]\ndeflate = \"perhaps\"\n",
+        2,
+        "deflate = perhaps",
+        "true, false",
+    ),
+    (
+        "[who]\npublish_from = \"10.0.0.0/40\"\n",
+        2,
+        "40 of at most 32",
+        "Networks",
+    ),
+    (
+        "[who]\norigin = [\"example.com\"]\n",
+        2,
+        "origin",
+        "https://",
+    ),
+    (
+        "[limits]\nclose_timeout_ms = 0\n",
+        2,
+        "close_timeout_ms is 0",
+        "from 1 to",
+    ),
+    ("[replay]\nspeed = 0\n", 2, "speed = 0", "max"),
+    (
+        "[simulator]\nsimulate = true\nsimulate_symbols = 50_000\n",
+        3,
+        "50000",
+        "10000",
+    ),
+    (
+        "[[topic]]\nkind = \"state\"\n",
+        1,
+        "no pattern",
+        "pattern =",
+    ),
+    (
+        "[[topic]]\npattern = \"a..b\"\n",
+        2,
+        "empty token",
+        "remove",
+    ),
+    ("[[topic]]\npattern = 7\n", 2, "pattern", "name one"),
+    (
+        "[[topic]]\npattern = \"a\"\nkind = \"queue\"\n",
+        3,
+        "kind",
+        "\"events\"",
+    ),
+    (
+        "[[topic]]\npattern = \"a\"\nbehind = \"drop\"\n",
+        3,
+        "behind",
+        "\"gap\"",
+    ),
+    (
+        "[[topic]]\npattern = \"a\"\nbehind = \"conflate\"\n",
+        1,
+        "cannot be conflated",
+        "\"gap\"",
+    ),
+    (
+        "[[topic]]\npattern = \"a\"\nkeys_max = 0\n",
+        3,
+        "keys_max",
+        "1 or more",
+    ),
+    (
+        "[[topic]]\npattern = \"a\"\nretention = 0\n",
+        3,
+        "no key retention",
+        "keys_max",
+    ),
+    (
+        "[topic]\npattern = \"a\"\n",
+        1,
+        "[[topic]]",
+        "double brackets",
+    ),
+    ("[server\n", 1, "", "docs/fanwire.toml"),
+    (
+        "[server]\nlisten = \"a\"\nlisten = \"b\"\n",
+        3,
+        "",
+        "docs/fanwire.toml",
+    ),
+    (
+        "[simulator]\nsimulate = true\n[[topic]]\npattern = \"trades.>\"\nkind = \"state\"\n",
+        2,
+        "book.SYMBOL",
+        "add a [[topic]] rule",
+    ),
+];
+
 #[test]
 fn what_is_wrong_is_told_with_its_line_and_the_cure() {
-    let cases = [
-        (
-            "[server]\nlisten = \"nowhere\"\n",
-            2,
-            "listen = nowhere",
-            "Address and port",
-        ),
-        (
-            "[server]\nlisten = 9001\n",
-            2,
-            "listen = 9001",
-            "Address and port",
-        ),
-        (
-            "[server]\n\nport = 9001\n",
-            3,
-            "[server] has no key port",
-            "listen",
-        ),
-        (
-            "[server]\nbackend = \"kqueue\"\n",
-            2,
-            "backend = kqueue",
-            "uring",
-        ),
-        (
-            "[server]\ncores = \"4-2\"\n",
-            2,
-            "cores = 4-2",
-            "Processors",
-        ),
-        (
-            "[server]\nlisten = { port = 1 }\n",
-            2,
-            "listen is a table",
-            "write a value",
-        ),
-        (
-            "[servers]\nlisten = \"127.0.0.1:1\"\n",
-            1,
-            "no section [servers]",
-            "server, who",
-        ),
-        (
-            "listen = \"127.0.0.1:1\"\n",
-            1,
-            "outside its section",
-            "[server]",
-        ),
-        (
-            "[hub]\nlisten = \"127.0.0.1:1\"\n",
-            2,
-            "not in [hub]",
-            "in [server]",
-        ),
-        ("[hub]\ntopics_max = 0\n", 2, "topics_max = 0", "1..="),
-        (
-            "[hub]\ntopics_max = -5\n",
-            2,
-            "topics_max = -5",
-            "Topics of the whole hub",
-        ),
-        (
-            "[hub]\npayload_max = \"12 parsec\"\n",
-            2,
-            "payload_max = 12 parsec",
-            "KiB",
-        ),
-        (
-            "[hub]\npayload_max = \"2MiB\"\n",
-            2,
-            "message_size_max",
-            "raise",
-        ),
-        (
-            "[compression]\ndeflate = \"perhaps\"\n",
-            2,
-            "deflate = perhaps",
-            "true, false",
-        ),
-        (
-            "[who]\npublish_from = \"10.0.0.0/40\"\n",
-            2,
-            "40 of at most 32",
-            "Networks",
-        ),
-        (
-            "[who]\norigin = [\"example.com\"]\n",
-            2,
-            "origin",
-            "https://",
-        ),
-        (
-            "[limits]\nclose_timeout_ms = 0\n",
-            2,
-            "close_timeout_ms is 0",
-            "from 1 to",
-        ),
-        ("[replay]\nspeed = 0\n", 2, "speed = 0", "max"),
-        (
-            "[simulator]\nsimulate = true\nsimulate_symbols = 50_000\n",
-            3,
-            "50000",
-            "10000",
-        ),
-        (
-            "[[topic]]\nkind = \"state\"\n",
-            1,
-            "no pattern",
-            "pattern =",
-        ),
-        (
-            "[[topic]]\npattern = \"a..b\"\n",
-            2,
-            "empty token",
-            "remove",
-        ),
-        ("[[topic]]\npattern = 7\n", 2, "pattern", "name one"),
-        (
-            "[[topic]]\npattern = \"a\"\nkind = \"queue\"\n",
-            3,
-            "kind",
-            "\"events\"",
-        ),
-        (
-            "[[topic]]\npattern = \"a\"\nbehind = \"drop\"\n",
-            3,
-            "behind",
-            "\"gap\"",
-        ),
-        (
-            "[[topic]]\npattern = \"a\"\nbehind = \"conflate\"\n",
-            1,
-            "cannot be conflated",
-            "\"gap\"",
-        ),
-        (
-            "[[topic]]\npattern = \"a\"\nkeys_max = 0\n",
-            3,
-            "keys_max",
-            "1 or more",
-        ),
-        (
-            "[[topic]]\npattern = \"a\"\nretention = 0\n",
-            3,
-            "no key retention",
-            "keys_max",
-        ),
-        (
-            "[topic]\npattern = \"a\"\n",
-            1,
-            "[[topic]]",
-            "double brackets",
-        ),
-        ("[server\n", 1, "", "docs/fanwire.toml"),
-        (
-            "[server]\nlisten = \"a\"\nlisten = \"b\"\n",
-            3,
-            "",
-            "docs/fanwire.toml",
-        ),
-        (
-            "[simulator]\nsimulate = true\n[[topic]]\npattern = \"trades.>\"\nkind = \"state\"\n",
-            2,
-            "book.SYMBOL",
-            "add a [[topic]] rule",
-        ),
-    ];
-    for (number, (text, line, cause, cure)) in cases.into_iter().enumerate() {
+    for (number, (text, line, cause, cure)) in WRONG.into_iter().enumerate() {
         let name = format!("bad-{number}");
         let Err(error) = load_text(&name, text, &[]) else {
             panic!("it was taken: {text}");

@@ -76,22 +76,12 @@ fn parse_rule(
                 pattern = Some(parsed);
             }
             "kind" => {
-                kind = match value.as_str() {
-                    Some("events") => TopicKind::Events,
-                    Some("state") => TopicKind::State,
-                    _ => return Err(wrong("write \"events\" or \"state\"".to_owned())),
-                }
+                let cure = "write \"events\" or \"state\"";
+                kind = parse_kind(value).ok_or_else(|| wrong(cure.to_owned()))?;
             }
             "behind" => {
-                lag = match value.as_str() {
-                    Some("conflate") => Some(LagPolicy::Conflate),
-                    Some("gap") => Some(LagPolicy::Gap),
-                    Some("close") => Some(LagPolicy::Close),
-                    _ => {
-                        let cure = "write \"conflate\", \"gap\" or \"close\"";
-                        return Err(wrong(cure.to_owned()));
-                    }
-                }
+                let cure = "write \"conflate\", \"gap\" or \"close\"";
+                lag = Some(parse_lag(value).ok_or_else(|| wrong(cure.to_owned()))?);
             }
             "log_messages_max" => limits.messages_max = number()?,
             "log_bytes_max" => limits.bytes_max = size(value).map_err(wrong)?,
@@ -126,6 +116,23 @@ fn parse_rule(
         max_rate,
         ..usual
     })
+}
+
+fn parse_kind(value: &DeValue<'_>) -> Option<TopicKind> {
+    match value.as_str()? {
+        "events" => Some(TopicKind::Events),
+        "state" => Some(TopicKind::State),
+        _ => None,
+    }
+}
+
+fn parse_lag(value: &DeValue<'_>) -> Option<LagPolicy> {
+    match value.as_str()? {
+        "conflate" => Some(LagPolicy::Conflate),
+        "gap" => Some(LagPolicy::Gap),
+        "close" => Some(LagPolicy::Close),
+        _ => None,
+    }
 }
 
 /// A number from 1 on.

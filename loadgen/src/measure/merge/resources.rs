@@ -30,12 +30,24 @@ pub fn generator(
     clocks.dedup();
     Generator {
         cpu_share: of(|generator| generator.cpu_share),
+        busy_share: of(|generator| generator.busy_share),
         wait_share: of(|generator| generator.wait_share),
         thread_cpu_shares: reports
             .iter()
             .flat_map(|report| report.generator.thread_cpu_shares.iter().copied())
             .collect(),
         cpu_ns_per_message: cpu_ns.filter(|_| done > 0.0).map(|cpu_ns| cpu_ns / done),
+        hiccups_ns: percentiles(histograms, "hiccups"),
+        // Processes of one host counted the same segments; those of several did not, but nobody
+        // can tell.
+        segments_retransmitted: reports
+            .iter()
+            .filter_map(|report| report.generator.segments_retransmitted)
+            .max(),
+        completion_overflows: reports
+            .iter()
+            .map(|report| report.generator.completion_overflows)
+            .sum(),
         late_ns: percentiles(histograms, "late"),
         backends: reports
             .iter()
@@ -89,6 +101,8 @@ pub fn server(
         busy_share: of(|server| server.busy_share),
         wait_share: of(|server| server.wait_share),
         cpus_used,
+        voluntary_switches_per_second: of(|server| server.voluntary_switches_per_second),
+        involuntary_switches_per_second: of(|server| server.involuntary_switches_per_second),
         rss_before_bytes: before,
         rss_open_bytes: open,
         rss_bytes_per_connection: growth

@@ -120,6 +120,7 @@ pub fn histograms(
         ("response", response),
         ("service", &sheet.service),
         ("late", &sheet.late),
+        ("hiccups", &measured.hiccups),
         ("connect", &sheet.connect),
         ("tls", &sheet.tls),
         ("upgrade", &sheet.upgrade),

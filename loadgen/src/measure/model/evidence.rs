@@ -3,7 +3,7 @@
 //! Owns which counter of which job becomes which evidence. Judges nothing: that is `verdict`'s.
 
 use super::Measured;
-use super::resources::{largest_share, share};
+use super::resources::{busy_share, largest_share, share};
 use crate::churn::figures::Churn;
 use crate::churn::rules::ChurnEvidence;
 use crate::config::{Config, Mode};
@@ -58,7 +58,7 @@ pub fn evidence(
         // Turns of clients without a connection are counted apart: the rate is not owed.
         target_per_second: due_per_second(config, measured).filter(|_| config.mode != Mode::Churn),
         achieved_per_second: per_second,
-        generator_cpu_share: largest_share(measured, |time| time.run_ns),
+        generator_busy_share: busy_share(measured),
         generator_wait_share: largest_share(measured, |time| time.wait_ns),
         server_busy_share: measured
             .server_cpu
@@ -72,6 +72,8 @@ pub fn evidence(
             (halves[0].count(), halves[0].quantile(0.5)),
             (halves[1].count(), halves[1].quantile(0.5)),
         ],
+        hiccup_max_ns: (!config.address.ip().is_loopback()).then(|| measured.hiccups.max()),
+        response_p999_ns: response.quantile(0.999),
         little_residual: (is_closed_echo && response.count() > 0)
             .then(|| (concurrency - per_second * response.mean() / 1e9).abs() / concurrency),
         clock_source: measured.clock_source.clone(),

@@ -7,7 +7,7 @@ use crate::connect::tls::TlsClient;
 use crate::measure::tally::Tally;
 use crate::message::messages::Masking;
 use crate::message::payload::Verify;
-use crate::quantity::format_count;
+use crate::quantity::{format_count, format_ns};
 
 /// The remarks of the run itself, and those that follow from what was asked for and agreed.
 pub fn notes(config: &Config, measured: &Measured) -> Vec<String> {
@@ -19,6 +19,7 @@ pub fn notes(config: &Config, measured: &Measured) -> Vec<String> {
                 .into(),
         );
     }
+    host_notes(config, measured, &mut notes);
     for (agreed, count) in &measured.sheet.tls_agreed {
         notes.push(format!(
             "TLS handshakes: {} × {agreed}, each a whole one (no resumption)",
@@ -35,6 +36,39 @@ pub fn notes(config: &Config, measured: &Measured) -> Vec<String> {
         notes.push("the server's CPU time could not be read: gone, or not ours to read".into());
     }
     notes
+}
+
+/// What the host did meanwhile that shows in the figures.
+fn host_notes(config: &Config, measured: &Measured, notes: &mut Vec<String>) {
+    let (hiccup_ns, p999_ns) = (
+        measured.hiccups.max(),
+        measured.sheet.response().quantile(0.999),
+    );
+    if config.address.ip().is_loopback() && p999_ns > 0 && hiccup_ns > p999_ns {
+        notes.push(format!(
+            "this host had an idle thread wait for up to {}, longer than the p99.9 of {}: the tail \
+             may be its doing",
+            format_ns(hiccup_ns),
+            format_ns(p999_ns)
+        ));
+    }
+    if let Some(segments) = measured.segments
+        && segments.retransmitted > 0
+    {
+        notes.push(format!(
+            "this host sent {} of {} TCP segments again, whichever program they belong to: packets \
+             were lost or late",
+            format_count(segments.retransmitted),
+            format_count(segments.sent)
+        ));
+    }
+    if measured.completion_overflows > 0 {
+        notes.push(format!(
+            "the generator's completion queue overflowed {} times: more arrived at once than it \
+             looked for; nothing was lost, but it was late to see some of it",
+            format_count(measured.completion_overflows)
+        ));
+    }
 }
 
 /// Remarks on how replies were recognised, and on what is unusual about the frames.

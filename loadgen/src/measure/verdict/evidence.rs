@@ -13,7 +13,7 @@ pub struct Evidence {
     pub mode: Mode,
     /// Sends by schedule.
     pub is_open_loop: bool,
-    /// Threads never sleep, so that their CPU share says nothing.
+    /// Threads never sleep.
     pub spin: bool,
     /// Connections asked for; storm: attempts.
     pub asked: u64,
@@ -51,8 +51,8 @@ pub struct Evidence {
     pub target_per_second: Option<f64>,
     /// Replies (storm: cycles) per second in the window.
     pub achieved_per_second: f64,
-    /// CPU share of the busiest generator thread.
-    pub generator_cpu_share: Option<f64>,
+    /// Share of a CPU that the busiest generator thread worked, polling in vain left out.
+    pub generator_busy_share: Option<f64>,
     /// Largest share of the time in which a generator thread was ready but had no CPU.
     pub generator_wait_share: Option<f64>,
     /// CPU share of the server's busiest thread.
@@ -63,6 +63,11 @@ pub struct Evidence {
     pub late_p99_ns: u64,
     /// Median response.
     pub response_p50_ns: u64,
+    /// 99.9th percentile of the response.
+    pub response_p999_ns: u64,
+    /// How much longer than asked for an idle thread of this host slept at most. `None` where the
+    /// server is on this host too: then its stalls are part of what is measured, and are noted.
+    pub hiccup_max_ns: Option<u64>,
     /// (count, median) of the first and the second half.
     pub halves: [(u64, u64); 2],
     /// Closed loop: |concurrency − throughput × mean latency| / concurrency.

@@ -11,7 +11,7 @@ use crate::quantity::format_ns;
 pub fn generator_rules(evidence: &Evidence, limiter: Limiter, reasons: &mut Reasons) {
     rate(evidence, limiter, reasons);
     lateness(evidence, reasons);
-    if let (false, Some(share)) = (evidence.spin, evidence.generator_cpu_share) {
+    if let Some(share) = evidence.generator_busy_share {
         cpu_time(evidence, share, limiter, reasons);
     }
 }
@@ -104,15 +104,15 @@ fn cpu_time(evidence: &Evidence, share: f64, limiter: Limiter, reasons: &mut Rea
 
 /// Falling asleep and waking up between messages can take more of a CPU than sending them.
 fn cure_of_busy(evidence: &Evidence) -> &'static str {
-    if evidence.is_open_loop {
-        "use --spin, which does not sleep between messages and is judged by its lateness, or add \
-         threads (-t)"
+    if evidence.is_open_loop && !evidence.spin {
+        "use --spin, which does not pay for sleeping between messages, or add threads (-t)"
     } else {
         "add threads (-t) or CPUs"
     }
 }
 
-/// Other processes on the CPUs of the generator or the server: what is measured is their load too.
+/// Other processes on the CPUs of the generator or the server, and the host's own stalls: what is
+/// measured is their doing too.
 pub fn interference_rules(evidence: &Evidence, reasons: &mut Reasons) {
     if let Some(share) = evidence
         .generator_wait_share
@@ -124,6 +124,20 @@ pub fn interference_rules(evidence: &Evidence, reasons: &mut Reasons) {
                 "a thread of the generator was ready but waited for a CPU for {:.0} % of the time: \
                  something else uses it; pin to a free one (--cpu)",
                 share * 100.0
+            ),
+        ));
+    }
+    if let Some(hiccup_ns) = evidence
+        .hiccup_max_ns
+        .filter(|hiccup_ns| evidence.response_p999_ns > 0 && *hiccup_ns > evidence.response_p999_ns)
+    {
+        reasons.push((
+            Verdict::Suspect,
+            format!(
+                "this host had an idle thread wait for up to {}, longer than the p99.9 of {}: the \
+                 tail may be its doing and not the server's; see `fanwire-loadgen doctor`",
+                format_ns(hiccup_ns),
+                format_ns(evidence.response_p999_ns)
             ),
         ));
     }

@@ -1,5 +1,6 @@
 //! What a page is made of: sections of tables, facts and plots. No figure is computed here.
 
+use crate::quantity::format_count;
 use crate::svg::{Chart, HeatMap, Size};
 
 /// A table.
@@ -122,6 +123,11 @@ impl Section {
             blocks,
         })
     }
+}
+
+/// A count with its name, for facts and equations.
+pub fn term(name: &str, count: u64) -> (String, String) {
+    (name.to_owned(), format_count(count))
 }
 
 /// A figure to be seen first.

@@ -1,14 +1,12 @@
 //! What only a churn shows: where every attempt and every connection ended.
 
-use super::block::{Block, Section};
+use super::block::{Block, Section, term};
 use crate::measure::model::Report;
-use crate::quantity::format_count;
 use crate::report::text::amount;
 
 /// The section of a churn.
 pub fn section(report: &Report) -> Option<Section> {
     let churn = report.churn.as_ref()?;
-    let term = |name: &str, count: u64| (name.to_owned(), format_count(count));
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let mut settings = vec![
         term("clients", churn.clients),

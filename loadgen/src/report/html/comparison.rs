@@ -67,40 +67,73 @@ fn difference(runs: &[(&str, &Report)]) -> Option<String> {
         })
 }
 
-fn figures(runs: &[(&str, &Report)]) -> Table {
-    let mut head = vec![String::new()];
-    head.extend(runs.iter().map(|(name, _)| (*name).to_owned()));
-    let mut rows = Vec::new();
-    let mut push = |name: &str, read: &dyn Fn(&Report) -> Option<String>| {
-        let cells: Vec<Option<String>> = runs.iter().map(|(_, report)| read(report)).collect();
+/// The rows of a table with a column for each run.
+struct Rows<'a> {
+    runs: &'a [(&'a str, &'a Report)],
+    rows: Vec<Row>,
+}
+
+impl Rows<'_> {
+    /// Adds a row, unless no run has a value for it.
+    fn push(&mut self, name: &str, read: impl Fn(&Report) -> Option<String>) {
+        let runs = self.runs.iter();
+        let cells: Vec<Option<String>> = runs.map(|(_, report)| read(report)).collect();
         if cells.iter().any(Option::is_some) {
             let mut row = vec![name.to_owned()];
             row.extend(cells.into_iter().map(|cell| cell.unwrap_or("–".to_owned())));
-            rows.push(Row::new(row));
+            self.rows.push(Row::new(row));
         }
+    }
+}
+
+fn figures(runs: &[(&str, &Report)]) -> Table {
+    let mut head = vec![String::new()];
+    head.extend(runs.iter().map(|(name, _)| (*name).to_owned()));
+    let mut rows = Rows {
+        runs,
+        rows: Vec::new(),
     };
-    push("verdict", &|report| {
-        Some(report.verdict.as_str().to_owned())
-    });
-    push("mode", &|report| {
+    settings(&mut rows);
+    results(&mut rows);
+    let has = |verdict| runs.iter().any(|(_, report)| report.verdict == verdict);
+    let note = if has(Verdict::Invalid) {
+        "A run that is INVALID is not to be compared with anything."
+    } else {
+        "Whether a difference is more than chance needs several runs of each: see `compare`."
+    };
+    Table {
+        head,
+        rows: rows.rows,
+        note: note.to_owned(),
+        ..Table::default()
+    }
+}
+
+/// What was asked for, behind the verdict.
+fn settings(rows: &mut Rows<'_>) {
+    rows.push("verdict", |report| Some(report.verdict.as_str().to_owned()));
+    rows.push("mode", |report| {
         Some(match report.loop_model.as_ref() {
             "none" => report.mode.to_string(),
             model => format!("{}, {model} loop", report.mode),
         })
     });
-    push("connections", &|report| {
+    rows.push("connections", |report| {
         Some(format_count(u64::from(report.config.connections)))
     });
-    push("message size", &|report| {
+    rows.push("message size", |report| {
         Some(size(report.config.message_size_bytes as f64).joined())
     });
-    push("measured", &|report| Some(span(report.duration_s)));
-    push("asked for", &|report| {
-        report
-            .target_per_second
-            .map(|rate| amount(rate, "/s").joined())
+    rows.push("measured", |report| Some(span(report.duration_s)));
+    rows.push("asked for", |report| {
+        let rate = report.target_per_second?;
+        Some(amount(rate, "/s").joined())
     });
-    push("achieved", &|report| {
+}
+
+/// What came of it.
+fn results(rows: &mut Rows<'_>) {
+    rows.push("achieved", |report| {
         (report.mode != "idle").then(|| amount(report.messages_per_second, "/s").joined())
     });
     let reads: [(&str, Read); 6] = [
@@ -112,37 +145,25 @@ fn figures(runs: &[(&str, &Report)]) -> Table {
         ("response, largest", |report| report.latency_ns.response.max),
     ];
     for (name, read) in reads {
-        push(name, &|report| {
+        rows.push(name, |report| {
             let is_measured = report.latency_ns.response.count > 0;
             is_measured.then(|| latency(read(report) as f64).joined())
         });
     }
-    push("failures", &|report| {
+    rows.push("failures", |report| {
         Some(format_count(report.errors.values().sum()))
     });
-    push("server CPU, busiest thread", &|report| {
+    rows.push("server CPU, busiest thread", |report| {
         let share = report.server.as_ref()?.busy_share?;
         Some(percent(share).joined())
     });
-    push("messages per server CPU-second", &|report| {
+    rows.push("messages per server CPU-second", |report| {
         let rate = report.server.as_ref()?.messages_per_cpu_second?;
         Some(amount(rate, "").joined())
     });
-    push("generator CPU, busiest thread", &|report| {
+    rows.push("generator CPU, busiest thread", |report| {
         Some(percent(report.generator.cpu_share?).joined())
     });
-    let is_worst = |verdict| runs.iter().any(|(_, report)| report.verdict == verdict);
-    let note = if is_worst(Verdict::Invalid) {
-        "A run that is INVALID is not to be compared with anything."
-    } else {
-        "Whether a difference is more than chance needs several runs of each: see `compare`."
-    };
-    Table {
-        head,
-        rows,
-        note: note.to_owned(),
-        ..Table::default()
-    }
 }
 
 /// The 99th percentile of every second.

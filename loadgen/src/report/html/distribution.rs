@@ -5,7 +5,9 @@ use crate::measure::figures::Percentiles;
 use crate::measure::latency::Latency;
 use crate::measure::model::Report;
 use crate::quantity::format_count;
-use crate::report::rows::{LatencyRow, latency_rows};
+use crate::report::rows::{
+    LatencyRow, MARK_NOTE, PERCENTILE_HEADS, latency_rows, percentile_cells,
+};
 use crate::report::text::latency;
 use crate::svg::{Axis, Chart, Line, Rule, Scale, Stroke, Unit};
 
@@ -196,7 +198,7 @@ fn listed(curves: &[Curve]) -> Table {
     Table {
         head,
         rows,
-        note: "* fewer than 10 values lie above it: chance decides it".to_owned(),
+        note: note(),
         ..Table::default()
     }
 }
@@ -210,14 +212,11 @@ fn exact_percent(quantile: f64) -> String {
 
 /// All latencies of a report.
 fn table(rows: &[LatencyRow<'_>]) -> Table {
-    let is_marked = rows
-        .iter()
-        .any(|row| !row.percentiles.unreliable.is_empty());
-    let head = [
-        "latency", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max",
-    ];
+    let mut head = vec!["latency", "count", "mean"];
+    head.extend(PERCENTILE_HEADS);
+    let is_marked = rows.iter().any(LatencyRow::is_marked);
     Table {
-        head: head.map(str::to_owned).to_vec(),
+        head: head.into_iter().map(str::to_owned).collect(),
         rows: rows
             .iter()
             .map(|row| Row {
@@ -226,36 +225,26 @@ fn table(rows: &[LatencyRow<'_>]) -> Table {
                 ..Row::default()
             })
             .collect(),
-        note: if is_marked {
-            "* fewer than 10 values lie above it: chance decides it".to_owned()
-        } else {
-            String::new()
-        },
+        note: if is_marked { note() } else { String::new() },
         ..Table::default()
     }
 }
 
 /// The cells of a row of percentiles.
 pub fn cells(name: &str, percentiles: &Percentiles) -> Vec<String> {
-    let values = [
-        ("p50", percentiles.p50),
-        ("p90", percentiles.p90),
-        ("p99", percentiles.p99),
-        ("p999", percentiles.p999),
-        ("p9999", percentiles.p9999),
-        ("max", percentiles.max),
-    ];
     let mut cells = vec![
         name.to_owned(),
         format_count(percentiles.count),
         latency(percentiles.mean).joined(),
     ];
-    for (label, ns) in values {
-        let is_chance = percentiles.unreliable.iter().any(|mark| mark == label);
-        let mark = if is_chance { "*" } else { "" };
-        cells.push(format!("{}{mark}", latency(ns as f64).joined()));
-    }
+    let write = |ns: u64| latency(ns as f64).joined();
+    cells.extend(percentile_cells(percentiles, "*", write));
     cells
+}
+
+/// Below a table in which a percentile is marked.
+fn note() -> String {
+    format!("* {MARK_NOTE}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What only a fan-out shows: reach, and where every copy went.
 
-use super::block::{Block, Row, Section, Table};
+use super::block::{Block, Row, Section, Table, term};
 use crate::fanout::figures::{Fanout, Ledger};
 use crate::measure::model::Report;
 use crate::quantity::format_count;
@@ -10,7 +10,6 @@ use crate::report::text::{amount, latency, percent, size};
 pub fn section(report: &Report) -> Option<Section> {
     let fanout = report.fanout.as_ref()?;
     let ledger = &fanout.ledger;
-    let term = |name: &str, count: u64| (name.to_owned(), format_count(count));
     let mut terms = vec![
         term("delivered", ledger.delivered),
         term("announced as gap", ledger.declared_gap),
@@ -47,16 +46,13 @@ pub fn section(report: &Report) -> Option<Section> {
 
 fn facts(report: &Report, fanout: &Fanout) -> Vec<(String, String)> {
     let settings = &fanout.settings;
-    let message = &fanout.message;
+    let text = |name: &str, value: String| (name.to_owned(), value);
     let mut facts = vec![
-        ("publishers", format_count(u64::from(settings.publishers))),
-        ("topics", format_count(u64::from(settings.topics))),
-        (
-            "subscribers",
-            format_count(u64::from(report.config.connections)),
-        ),
-        ("subscriptions", format_count(fanout.subscriptions)),
-        (
+        term("publishers", settings.publishers.into()),
+        term("topics", settings.topics.into()),
+        term("subscribers", report.config.connections.into()),
+        term("subscriptions", fanout.subscriptions),
+        text(
             "published",
             format!(
                 "{} messages, {}",
@@ -64,55 +60,61 @@ fn facts(report: &Report, fanout: &Fanout) -> Vec<(String, String)> {
                 amount(fanout.published_per_second, "/s").joined()
             ),
         ),
-        (
+        text(
             "delivered",
             amount(fanout.deliveries_per_second, "/s").joined(),
         ),
-        (
+        text(
             "payload received",
             size(fanout.payload_bytes as f64).joined(),
         ),
-        ("on the wire", size(fanout.wire_bytes as f64).joined()),
-        ("protocol", settings.dialect.to_string()),
+        text("on the wire", size(fanout.wire_bytes as f64).joined()),
+        text("protocol", settings.dialect.to_string()),
     ];
+    facts.extend(special_facts(fanout));
+    facts
+}
+
+/// What only some fan-outs have.
+fn special_facts(fanout: &Fanout) -> Vec<(String, String)> {
+    let message = &fanout.message;
+    let mut facts = Vec::new();
+    let mut push = |name: &str, value: String| facts.push((name.to_owned(), value));
     if let (Some(mean), Some(least)) = (message.reach_mean, message.reach_min) {
+        let followed = format_count(message.followed);
         let sample = match message.every {
-            0 | 1 => format!("{} messages", format_count(message.followed)),
-            every => format!(
-                "{} messages, one in {}",
-                format_count(message.followed),
-                format_count(every)
-            ),
+            0 | 1 => format!("{followed} messages"),
+            every => format!("{followed} messages, one in {}", format_count(every)),
         };
-        facts.push((
+        push(
             "reach",
             format!(
                 "{} on average, {} at least, of {sample}",
                 percent(mean).joined(),
                 percent(least).joined()
             ),
-        ));
+        );
     }
     if let Some(churn) = &fanout.churn {
-        facts.push((
+        push(
             "left and came back",
             format!(
                 "{} and {}",
                 format_count(churn.left),
                 format_count(churn.returned)
             ),
-        ));
-        facts.push((
+        );
+        push(
             "subscriptions resumed",
             format!(
                 "{} whole, {} not",
                 format_count(churn.recovered),
                 format_count(churn.not_recovered)
             ),
-        ));
+        );
     }
     if fanout.refused + fanout.unanswered + fanout.unconfirmed > 0 {
-        facts.push((
+        push(
             "publishing",
             format!(
                 "{} refused, {} unanswered; {} subscriptions not confirmed",
@@ -120,28 +122,21 @@ fn facts(report: &Report, fanout: &Fanout) -> Vec<(String, String)> {
                 format_count(fanout.unanswered),
                 format_count(fanout.unconfirmed)
             ),
-        ));
+        );
     }
-    owned(facts)
+    facts
 }
 
 fn faults(fanout: &Fanout) -> Vec<(String, String)> {
     let ledger = &fanout.ledger;
-    owned(vec![
-        ("duplicates", format_count(ledger.duplicates)),
-        ("out of order", format_count(ledger.reordered)),
-        ("of foreign topics", format_count(ledger.foreign)),
-        ("torn", format_count(ledger.torn)),
-        ("strangers", format_count(ledger.strangers)),
-        ("numbering faults", format_count(ledger.faults)),
-    ])
-}
-
-fn owned(facts: Vec<(&str, String)>) -> Vec<(String, String)> {
-    let facts = facts.into_iter();
-    facts
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    vec![
+        term("duplicates", ledger.duplicates),
+        term("out of order", ledger.reordered),
+        term("of foreign topics", ledger.foreign),
+        term("torn", ledger.torn),
+        term("strangers", ledger.strangers),
+        term("numbering faults", ledger.faults),
+    ]
 }
 
 fn classes(fanout: &Fanout) -> Table {

@@ -53,6 +53,15 @@ pub fn render(named: &[(&str, &Report)]) -> Result<String, String> {
     } else {
         Vec::new()
     };
+    print(heading, subtitle, comparison, runs)
+}
+
+fn print(
+    heading: String,
+    subtitle: String,
+    comparison: Vec<Section>,
+    runs: Vec<Run>,
+) -> Result<String, String> {
     let page = Page {
         title: format!("{heading} – fanwire load report"),
         heading,
@@ -81,16 +90,12 @@ fn is_noncharacter(character: char) -> bool {
 /// # Errors
 /// When the template fails.
 pub fn page(heading: &str, subtitle: &str, sections: Vec<Section>) -> Result<String, String> {
-    let page = Page {
-        title: format!("{heading} – fanwire load report"),
-        heading: heading.to_owned(),
-        subtitle: subtitle.to_owned(),
-        version: env!("CARGO_PKG_VERSION"),
-        style: format!("{COLOUR_STYLE}{PAGE_STYLE}{STYLE}"),
-        comparison: sections,
-        runs: Vec::new(),
-    };
-    page.render().map_err(|error| error.to_string())
+    print(
+        heading.to_owned(),
+        subtitle.to_owned(),
+        sections,
+        Vec::new(),
+    )
 }
 
 /// A run, and the loads of a scenario after it.

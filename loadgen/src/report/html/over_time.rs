@@ -61,18 +61,6 @@ impl OverTime<'_> {
         let ruled = self.rule.iter().map(|(value, _)| *value);
         let y = Axis::around(self.label, self.scale, self.unit, values.chain(ruled));
         let end = self.steps.last().map_or(1.0, |step| step.to_s);
-        let cell = |value: f64| match value.is_finite() {
-            true => write(value),
-            false => "–".to_owned(),
-        };
-        let hint = |step: &Step| {
-            let values = self.lines.iter().map(|(name, read)| {
-                let value = cell(read(step));
-                format!("{name} {value}")
-            });
-            let values: Vec<String> = values.collect();
-            format!("{}: {}", span(step.to_s), values.join(", "))
-        };
         let chart = Chart {
             title: self.caption.to_owned(),
             description: format!("{} over {}", self.label, span(end)),
@@ -93,24 +81,47 @@ impl OverTime<'_> {
                 .iter()
                 .map(|step| Hint {
                     from_to: (step.from_s, step.to_s),
-                    text: hint(step),
+                    text: self.hint(step, write),
                 })
                 .collect(),
             lines,
         };
+        Plot::new(self.caption, &chart, self.table(write))
+    }
+
+    /// All values of a step in one line.
+    fn hint(&self, step: &Step, write: &dyn Fn(f64) -> String) -> String {
+        let values = self.lines.iter().map(|(name, read)| {
+            let value = cell(read(step), write);
+            format!("{name} {value}")
+        });
+        let values: Vec<String> = values.collect();
+        format!("{}: {}", span(step.to_s), values.join(", "))
+    }
+
+    /// All values of all steps.
+    fn table(&self, write: &dyn Fn(f64) -> String) -> Table {
         let mut head = vec!["until".to_owned()];
         head.extend(self.lines.iter().map(|(name, _)| (*name).to_owned()));
         let row = |step: &Step| {
             let mut cells = vec![span(step.to_s)];
-            cells.extend(self.lines.iter().map(|(_, read)| cell(read(step))));
+            let values = self.lines.iter().map(|(_, read)| read(step));
+            cells.extend(values.map(|value| cell(value, write)));
             Row::new(cells)
         };
-        let values = Table {
+        Table {
             head,
             rows: self.steps.iter().map(row).collect(),
             ..Table::default()
-        };
-        Plot::new(self.caption, &chart, values)
+        }
+    }
+}
+
+/// A value, if there is one.
+fn cell(value: f64, write: &dyn Fn(f64) -> String) -> String {
+    match value.is_finite() {
+        true => write(value),
+        false => "–".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::block::{Block, Plot};
 use super::over_time::{Lines, OverTime};
+use crate::measure::figures::{Generator, Server};
 use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::steps::{Step, steps};
@@ -28,59 +29,86 @@ pub fn blocks(report: &Report) -> Result<Vec<Block>, String> {
     Ok(blocks)
 }
 
+/// Facts of which some may not be known.
+type Known = Vec<(String, Option<String>)>;
+
 fn facts(report: &Report) -> Vec<(String, String)> {
-    let mut facts = Vec::new();
-    let mut push = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            facts.push((name.to_owned(), value));
-        }
-    };
     let (one, many) = match report.mode.as_ref() {
         "storm" | "churn" => ("connection", "connections"),
         "fanout" => ("delivery", "deliveries"),
         _ => ("message", "messages"),
     };
-    let share = |share: Option<f64>| share.map(|share| percent(share).joined());
-    let bytes = |bytes: Option<u64>| bytes.map(|bytes| size(bytes as f64).joined());
+    let mut facts = Known::new();
     if let Some(server) = &report.server {
-        push("server process", Some(server.pid.to_string()));
-        push("server, busiest thread", share(server.busy_share));
-        push("it waited for a CPU", share(server.wait_share));
-        push(
-            "server, all threads",
-            server
-                .cpus_used
-                .map(|cpus| format!("{} CPUs", amount(cpus, "").number)),
-        );
-        push(
-            &format!("server CPU per {one}"),
-            server.cpu_ns_per_message.map(|ns| latency(ns).joined()),
-        );
-        push(
-            &format!("{many} per server CPU-second"),
-            server
-                .messages_per_cpu_second
-                .filter(|rate| *rate > 0.0)
-                .map(|rate| amount(rate, "").joined()),
-        );
-        push("server memory before", bytes(server.rss_before_bytes));
-        push("server memory, all open", bytes(server.rss_open_bytes));
-        push(
-            "resident per connection",
-            server
-                .rss_bytes_per_connection
-                .map(|value| size(value).joined()),
-        );
-        push(
-            "anonymous per connection",
-            server
-                .anonymous_bytes_per_connection
-                .map(|value| size(value).joined()),
-        );
+        server_facts(server, one, many, &mut facts);
     }
-    let generator = &report.generator;
-    push("generator, busiest thread", share(generator.cpu_share));
-    push("it waited for a CPU", share(generator.wait_share));
+    generator_facts(&report.generator, one, &mut facts);
+    facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+fn shown_share(share: Option<f64>) -> Option<String> {
+    share.map(|share| percent(share).joined())
+}
+
+fn shown_size(bytes: Option<f64>) -> Option<String> {
+    bytes.map(|bytes| size(bytes).joined())
+}
+
+fn server_facts(server: &Server, one: &str, many: &str, facts: &mut Known) {
+    let mut push = |name: &str, value: Option<String>| facts.push((name.to_owned(), value));
+    push("server process", Some(server.pid.to_string()));
+    push("server, busiest thread", shown_share(server.busy_share));
+    push("it waited for a CPU", shown_share(server.wait_share));
+    let used = server.cpus_used.map(|cpus| amount(cpus, "").number);
+    push(
+        "server, all threads",
+        used.map(|cpus| format!("{cpus} CPUs")),
+    );
+    let switches =
+        |rate: Option<f64>| rate.map(|rate| format!("{} a second", amount(rate, "").joined()));
+    push(
+        "server waited for something",
+        switches(server.voluntary_switches_per_second),
+    );
+    push(
+        "server was interrupted",
+        switches(server.involuntary_switches_per_second),
+    );
+    push(
+        &format!("server CPU per {one}"),
+        server.cpu_ns_per_message.map(|ns| latency(ns).joined()),
+    );
+    let rate = server.messages_per_cpu_second.filter(|rate| *rate > 0.0);
+    push(
+        &format!("{many} per server CPU-second"),
+        rate.map(|rate| amount(rate, "").joined()),
+    );
+    let memory = |bytes: Option<u64>| shown_size(bytes.map(|bytes| bytes as f64));
+    push("server memory before", memory(server.rss_before_bytes));
+    push("server memory, all open", memory(server.rss_open_bytes));
+    push(
+        "resident per connection",
+        shown_size(server.rss_bytes_per_connection),
+    );
+    push(
+        "anonymous per connection",
+        shown_size(server.anonymous_bytes_per_connection),
+    );
+}
+
+fn generator_facts(generator: &Generator, one: &str, facts: &mut Known) {
+    let mut push = |name: &str, value: Option<String>| facts.push((name.to_owned(), value));
+    push(
+        "generator, busiest thread",
+        shown_share(generator.cpu_share),
+    );
+    let is_spinning = generator.busy_share != generator.cpu_share;
+    let busy = generator.busy_share.filter(|_| is_spinning);
+    push("at work in it, without spinning", shown_share(busy));
+    push("it waited for a CPU", shown_share(generator.wait_share));
     if generator.thread_cpu_shares.len() > 1 {
         let shares = generator.thread_cpu_shares.iter();
         let shares: Vec<String> = shares.map(|share| percent(*share).joined()).collect();
@@ -92,9 +120,22 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     );
     push(
         "generator memory per connection",
-        generator
-            .rss_bytes_per_connection
-            .map(|value| size(value).joined()),
+        shown_size(generator.rss_bytes_per_connection),
+    );
+    let hiccups = &generator.hiccups_ns;
+    push(
+        "an idle thread overslept",
+        (hiccups.count > 0).then(|| {
+            format!(
+                "99.9% {}, at most {}",
+                latency(hiccups.p999 as f64).joined(),
+                latency(hiccups.max as f64).joined()
+            )
+        }),
+    );
+    push(
+        "TCP segments sent again",
+        generator.segments_retransmitted.map(format_count),
     );
     let late = &generator.late_ns;
     push(
@@ -109,7 +150,6 @@ fn facts(report: &Report) -> Vec<(String, String)> {
             )
         }),
     );
-    facts
 }
 
 fn cpu(steps: &[Step]) -> Option<Plot> {

@@ -1,6 +1,6 @@
 //! The verdict, the figures to be seen first, and the sections that are plain tables of counters.
 
-use super::block::{Banner, Block, Headline, Row, Section, Table};
+use super::block::{Banner, Block, Headline, Row, Section, Table, term};
 use crate::measure::model::Report;
 use crate::measure::verdict::{Limiter, Verdict};
 use crate::quantity::format_count;
@@ -333,7 +333,6 @@ pub fn integrity(report: &Report) -> Option<Section> {
     if report.fanout.is_some() || (report.mode == "idle" && messages.sent == 0) {
         return None;
     }
-    let term = |name: &str, count: u64| (name.to_owned(), format_count(count));
     let facts = [
         ("duplicates", messages.duplicates),
         ("out of order", messages.reordered),

@@ -111,10 +111,11 @@ fn a_publish_borrows_what_it_hands_on() {
     );
 }
 
-#[test]
-fn refusals_name_the_request() {
+/// Texts that are refused, with the number of the request that the refusal is about, if it can be
+/// told.
+const REFUSED: [(&str, Option<u64>, ErrorCode); 34] = {
     use ErrorCode::{BadJson, BadKey, BadRequest, BadTopic, UnknownOp};
-    let cases = [
+    [
         ("", None, BadJson),
         ("[]", None, BadJson),
         (r#"["ping",1]"#, None, BadJson),
@@ -217,8 +218,13 @@ fn refusals_name_the_request() {
             Some(7),
             BadRequest,
         ),
-    ];
-    for (text, id, code) in cases {
+    ]
+};
+
+#[test]
+fn refusals_name_the_request() {
+    use ErrorCode::{BadKey, BadRequest, BadTopic};
+    for (text, id, code) in REFUSED {
         let told = refusal(text).map(|(id, code, _)| (id, code));
         assert_eq!(told, Some((id, code)), "{text}");
     }
