@@ -74,14 +74,19 @@ pub fn unquoted(value: &[u8]) -> &[u8] {
         .unwrap_or(value)
 }
 
-/// Whether a value is a string, or written as a number or word, that reads `wanted`.
+/// Whether a value reads `wanted`: as a string that says so, or as it is written.
 pub fn reads(value: &[u8], wanted: &[u8]) -> bool {
-    let inside = unquoted(value);
-    if inside.contains(&b'\\') && inside.len() < value.len() {
-        return serde_json::from_slice::<String>(value)
+    says(value, wanted) || value == wanted
+}
+
+/// Whether a string, given with its quotes, says `wanted`.
+fn says(string: &[u8], wanted: &[u8]) -> bool {
+    let inside = unquoted(string);
+    if inside.contains(&b'\\') && inside.len() < string.len() {
+        return serde_json::from_slice::<String>(string)
             .is_ok_and(|decoded| decoded.as_bytes() == wanted);
     }
-    inside == wanted || value == wanted
+    inside == wanted
 }
 
 fn skip_space(text: &[u8], from: usize) -> usize {
@@ -143,7 +148,8 @@ fn member(text: &[u8], at: usize, name: &str) -> Option<usize> {
             return None;
         }
         let end = skip_string(text, at)?;
-        let is_it = reads(text.get(at..end)?, name.as_bytes());
+        // A name has no quotes of its own: `"a"` is another name than `a`.
+        let is_it = says(text.get(at..end)?, name.as_bytes());
         at = skip_space(text, end);
         if text.get(at) != Some(&b':') {
             return None;
@@ -205,6 +211,14 @@ mod tests {
             assert_eq!(find("/a", broken), None, "{broken}");
         }
         assert!(Pointer::parse("a").is_err() && Pointer::parse("/~2").is_err());
+    }
+
+    #[test]
+    fn quotes_in_a_pointer_are_part_of_the_name() {
+        let text = r#"{"a":1,"\"a\"":2}"#;
+        assert_eq!(find("/a", text), Some("1"));
+        assert_eq!(find("/\"a\"", text), Some("2"));
+        assert_eq!(find("/\"\"", r#"{"":0}"#), None);
     }
 
     #[test]
