@@ -72,8 +72,6 @@ pub struct OutputSettings {
     pub has_view: bool,
     /// Where the OpenMetrics endpoint listens.
     pub prometheus: Option<SocketAddr>,
-    /// What plain lines begin with, where several runs are shown at once.
-    pub label: Option<String>,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -118,7 +116,6 @@ impl OutputArguments {
             is_quiet: self.quiet,
             has_view: !self.no_tui,
             prometheus: self.prom,
-            label: None,
         })
     }
 }

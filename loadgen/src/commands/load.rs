@@ -14,6 +14,7 @@ use crate::judge::live::{AbortWatch, Fired};
 use crate::judge::{self, junit};
 use crate::live;
 use crate::measure::model::Report;
+use crate::measure::watch::Watch;
 use crate::report::outputs;
 use crate::run::{self, Hooks};
 
@@ -30,7 +31,19 @@ pub fn execute(config: Config) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// What kept the run from starting.
-pub fn measure(mut config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
+pub fn measure(config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Report, Failure> {
+    measure_watched(config, is_interrupted, live::watches)
+}
+
+/// The same, watched by whom `watches` says.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_watched(
+    mut config: Config,
+    is_interrupted: Arc<AtomicBool>,
+    watches: impl FnOnce(&Config) -> Result<Vec<Box<dyn Watch>>, String>,
+) -> Result<Report, Failure> {
     let settings = config.judge.clone();
     if let Some(agents) = config.agents.take() {
         // What --restart said of a server of this host, agents cannot watch.
@@ -49,7 +62,7 @@ pub fn measure(mut config: Config, is_interrupted: Arc<AtomicBool>) -> Result<Re
     }
     judge::check(&config).map_err(Failure::usage)?;
     let fired = Fired::default();
-    let mut watches = live::watches(&config).map_err(Failure::run)?;
+    let mut watches = watches(&config).map_err(Failure::run)?;
     if !settings.abort_on.is_empty() {
         let abort = AbortWatch::new(settings.abort_on.clone(), Arc::clone(&fired));
         watches.push(Box::new(abort));

@@ -10,10 +10,11 @@ use crate::cli::output::OutputArguments;
 use crate::commands::{Failure, OK, load, signals};
 use crate::config::Config;
 use crate::judge::junit;
+use crate::live::scenario::Audience;
 use crate::measure::model::Report;
 use crate::scenario::file::ScenarioText;
 use crate::scenario::plan::{Overrides, Plan};
-use crate::scenario::play::{combined, play};
+use crate::scenario::play::{bill, combined, play};
 use crate::scenario::presets::{self, PRESETS};
 use crate::scenario::source::Source;
 
@@ -116,12 +117,15 @@ pub fn execute(arguments: Arguments) -> Result<u8, Failure> {
         return Err(Failure::usage("the scenario has no load"));
     };
     let is_interrupted = signals::install()?;
-    let say = |line: &str| {
-        if !overrides.is_quiet {
-            eprintln!("{}: {line}", plan.name);
-        }
-    };
-    let parts = play(&plan, &is_interrupted, &say)?;
+    let mut audience = Audience::gather(
+        bill(&plan),
+        outputs.is_quiet,
+        outputs.has_view,
+        &is_interrupted,
+    );
+    let played = play(&plan, &is_interrupted, &audience);
+    audience.end();
+    let parts = played?;
     let whole = combined(&plan, parts, overrides.is_invalid_allowed)?;
     let mut config = Config { outputs, ..first };
     config.judge.junit = None;

@@ -16,8 +16,27 @@ pub trait Painter<T>: Send {
     /// Writes one thing. False when there is no point in any more of them.
     fn paint(&mut self, item: T) -> bool;
 
-    /// Called about ten times a second, whatever else happens.
-    fn idle(&mut self) {}
+    /// Called about ten times a second, whatever else happens. False as with `paint`.
+    fn idle(&mut self) -> bool {
+        true
+    }
+}
+
+/// A way into a [`Display`] that several threads share.
+#[derive(Debug)]
+pub struct Inlet<T>(SyncSender<T>);
+
+impl<T> Clone for Inlet<T> {
+    fn clone(&self) -> Inlet<T> {
+        Inlet(self.0.clone())
+    }
+}
+
+impl<T> Inlet<T> {
+    /// As [`Display::show`].
+    pub fn show(&self, item: T) {
+        let _ = self.0.try_send(item);
+    }
 }
 
 /// A painter on a thread of its own.
@@ -58,7 +77,12 @@ impl<T: Send + 'static> Display<T> {
         }
     }
 
-    /// Waits until everything is written, within reason.
+    /// Another way in, for a thread of its own. `None` when the display has ended.
+    pub fn inlet(&self) -> Option<Inlet<T>> {
+        self.items.clone().map(Inlet)
+    }
+
+    /// Waits until everything is written, within reason; inlets must be gone by then.
     pub fn end(&mut self) {
         if self.items.take().is_some() {
             let _ = self.done.recv_timeout(PATIENCE);
@@ -77,7 +101,9 @@ fn paint_all<T>(mut painter: impl Painter<T>, items: &Receiver<T>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        painter.idle();
+        if !painter.idle() {
+            return;
+        }
     }
 }
 

@@ -5,29 +5,27 @@
 //! what it shows them, and write on threads of their own.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Rect;
-use ratatui::{TerminalOptions, Viewport};
-use signal_hook::consts::SIGINT;
-use signal_hook::low_level::raise;
 
 use crate::config::Config;
 use crate::measure::watch::{Flow, Live, Watch};
-use display::{Display, Painter};
+use canvas::Canvas;
+use display::{Display, Inlet, Painter};
 use endpoint::Endpoint;
 use lines::Lines;
-use screen::Theme;
 use terminal::Terminal;
 use view::{Follower, View};
 
+mod canvas;
 pub mod display;
 pub mod endpoint;
 pub mod heat;
+pub mod keys;
 pub mod lines;
 pub mod metrics;
 pub mod rows;
+pub mod scenario;
 pub mod screen;
 pub mod terminal;
 pub mod view;
@@ -45,16 +43,27 @@ const LINES_WAITING_MAX: usize = 64;
 /// When the address of the endpoint cannot be listened on.
 pub fn watches(config: &Config) -> Result<Vec<Box<dyn Watch>>, String> {
     let mut watches: Vec<Box<dyn Watch>> = Vec::new();
-    if let Some(address) = config.outputs.prometheus {
-        let endpoint = Endpoint::bind(address, config)?;
+    if let Some(endpoint) = listen(config)? {
         if !config.outputs.is_quiet {
             // Before the view takes the terminal, so that it is read.
-            eprintln!("metrics at http://{}/metrics", endpoint.address());
+            eprintln!("{}", where_metrics_are(endpoint.address()));
         }
         watches.push(Box::new(endpoint));
     }
     watches.extend(for_people(config));
     Ok(watches)
+}
+
+/// The endpoint that `config` asks for.
+fn listen(config: &Config) -> Result<Option<Endpoint>, String> {
+    let address = config.outputs.prometheus;
+    address
+        .map(|address| Endpoint::bind(address, config))
+        .transpose()
+}
+
+fn where_metrics_are(address: SocketAddr) -> String {
+    format!("metrics at http://{address}/metrics")
 }
 
 fn for_people(config: &Config) -> Option<Box<dyn Watch>> {
@@ -69,62 +78,23 @@ fn for_people(config: &Config) -> Option<Box<dyn Watch>> {
             Err(_) => terminal::restore(),
         }
     }
-    PlainLines::start(config.outputs.label.as_deref())
+    PlainLines::start()
         .ok()
         .map(|lines| Box::new(lines) as Box<dyn Watch>)
 }
 
 /// Draws views on the terminal.
-struct ScreenPainter {
-    terminal: Terminal,
-    drawing: ratatui::Terminal<CrosstermBackend<io::BufWriter<io::Stderr>>>,
-    area: Rect,
-    theme: Theme,
-}
-
-impl ScreenPainter {
-    fn new(terminal: Terminal) -> io::Result<ScreenPainter> {
-        let (width, height) = terminal.size();
-        let area = Rect::new(0, 0, width, height);
-        // A frame is some kilobytes and is written in one go.
-        let output = io::BufWriter::with_capacity(64 * 1024, io::stderr());
-        // The size is asked of the terminal that was entered, before every frame.
-        let options = TerminalOptions {
-            viewport: Viewport::Fixed(area),
-        };
-        let drawing = ratatui::Terminal::with_options(CrosstermBackend::new(output), options)?;
-        let has_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Ok(ScreenPainter {
-            terminal,
-            drawing,
-            area,
-            theme: Theme { has_color },
-        })
-    }
-}
+struct ScreenPainter(Canvas);
 
 impl Painter<View> for ScreenPainter {
     fn paint(&mut self, view: View) -> bool {
-        let (width, height) = self.terminal.size();
-        let area = Rect::new(0, 0, width, height);
-        let (drawing, theme) = (&mut self.drawing, self.theme);
-        let mut is_drawn = true;
-        let was = std::mem::replace(&mut self.area, area);
-        self.terminal.frame(|| {
-            // A terminal that went away is no reason to end a measurement.
-            is_drawn = (was == area || drawing.resize(area).is_ok())
-                && drawing
-                    .draw(|frame| screen::draw(frame, &view, theme))
-                    .is_ok();
-        });
-        is_drawn
+        self.0
+            .draw(|frame, theme| screen::draw(frame, &view, theme))
     }
 
-    fn idle(&mut self) {
-        if self.terminal.wants_end() {
-            // The same as Ctrl-C, down to what a second one does.
-            let _ = raise(SIGINT);
-        }
+    fn idle(&mut self) -> bool {
+        self.0.keys();
+        true
     }
 }
 
@@ -139,7 +109,7 @@ impl LiveView {
     fn start(terminal: Terminal) -> io::Result<LiveView> {
         Ok(LiveView {
             follower: Follower::default(),
-            display: Display::start(ScreenPainter::new(terminal)?, 1)?,
+            display: Display::start(ScreenPainter(Canvas::new(terminal)?), 1)?,
             last_frame: None,
         })
     }
@@ -193,21 +163,18 @@ impl Painter<String> for LinePainter {
 /// The plain lines of a run.
 struct PlainLines {
     began: Instant,
-    /// What every line begins with.
-    label: String,
     lines: Lines,
     display: Display<String>,
 }
 
 impl PlainLines {
-    fn start(label: Option<&str>) -> io::Result<PlainLines> {
+    fn start() -> io::Result<PlainLines> {
         let every = match io::stderr().is_terminal() {
             true => LINE_EVERY.0,
             false => LINE_EVERY.1,
         };
         Ok(PlainLines {
             began: Instant::now(),
-            label: label.map_or_else(String::new, |label| format!("{label}: ")),
             lines: Lines::new(every),
             display: plain_lines(LINES_WAITING_MAX)?,
         })
@@ -217,12 +184,30 @@ impl PlainLines {
 impl Watch for PlainLines {
     fn look(&mut self, live: &Live<'_>) -> Flow {
         for line in self.lines.look(live, self.began.elapsed().as_secs()) {
-            self.display.show(format!("{}{line}\n", self.label));
+            self.display.show(format!("{line}\n"));
         }
         Flow::Continue
     }
 
     fn end(&mut self) {
         self.display.end();
+    }
+}
+
+/// The plain lines of one of several runs, which share a display.
+struct SharedLines {
+    began: Instant,
+    /// What every line begins with.
+    label: String,
+    lines: Lines,
+    inlet: Inlet<String>,
+}
+
+impl Watch for SharedLines {
+    fn look(&mut self, live: &Live<'_>) -> Flow {
+        for line in self.lines.look(live, self.began.elapsed().as_secs()) {
+            self.inlet.show(format!("{}{line}\n", self.label));
+        }
+        Flow::Continue
     }
 }

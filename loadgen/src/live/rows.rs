@@ -2,9 +2,10 @@
 //!
 //! Owns wording and units. Where a row goes and which colour a tone has is `screen`'s.
 
-use super::view::View;
+use super::view::{View, is_late};
 use crate::config::Mode;
 use crate::measure::figures::Percentiles;
+use crate::measure::verdict::{ACHIEVED_MIN, GENERATOR_BUSY, GENERATOR_WARM};
 use crate::measure::watch::LivePhase;
 use crate::quantity::{format_count, format_ns, format_size};
 
@@ -28,10 +29,6 @@ pub type Row = Vec<(String, Tone)>;
 
 /// Names of rows are so wide.
 pub const NAME_WIDTH: usize = 12;
-/// From this CPU share on a report is SUSPECT, and from the second on INVALID (see `verdict`).
-const GENERATOR_CPU: (f64, f64) = (0.80, 0.95);
-/// Sends that are later than this, and than a tenth of the median, make a report INVALID.
-const LATE_NS: u64 = 100_000;
 
 fn named(name: &str) -> Row {
     vec![(format!("{name:<NAME_WIDTH$}"), Tone::Name)]
@@ -132,13 +129,17 @@ pub fn messages(view: &View) -> Row {
             push(&mut row, count(reading.received, "completed"), Tone::Plain);
             row
         }
-        Mode::Idle => {
+        _ if view.asked.is_hold_only => {
             let mut row = named("messages");
             push(
                 &mut row,
                 "none are sent; pings are answered".to_owned(),
                 Tone::Plain,
             );
+            if view.pushed > 0 {
+                let pushed = count(view.pushed, "pushed by the server");
+                push(&mut row, pushed, Tone::Plain);
+            }
             row
         }
         _ => {
@@ -155,6 +156,7 @@ pub fn messages(view: &View) -> Row {
 pub fn rate(view: &View) -> Option<Row> {
     let (done, unit) = match view.asked.mode {
         Mode::Idle => return None,
+        Mode::Churn if view.asked.is_hold_only => (view.opened_per_second, "connections opened"),
         Mode::Fanout => (view.sent_per_second, "published"),
         Mode::Storm => (view.received_per_second, "cycles"),
         _ => (view.received_per_second, "answered"),
@@ -172,7 +174,7 @@ pub fn rate(view: &View) -> Option<Row> {
     if let Some(target) = view.target_per_second {
         let is_loaded = matches!(view.phase, LivePhase::WarmUp | LivePhase::Measuring);
         // In a stage the target has moved on while the rate was taken.
-        let is_behind = is_loaded && !view.asked.has_stages && done < 0.98 * target;
+        let is_behind = is_loaded && !view.asked.has_stages && done < ACHIEVED_MIN * target;
         let tone = if is_behind { Tone::Warn } else { Tone::Plain };
         let mark = if is_behind { ", behind" } else { "" };
         push(
@@ -182,6 +184,7 @@ pub fn rate(view: &View) -> Option<Row> {
         );
     }
     if view.asked.mode == Mode::Churn
+        && !view.asked.is_hold_only
         && let Some(opened) = view.opened_per_second
     {
         push(
@@ -230,16 +233,15 @@ pub fn generator(view: &View) -> Row {
     };
     if let Some(share) = last.generator_cpu_share {
         let (tone, mark) = match share {
-            share if share > GENERATOR_CPU.1 => (Tone::Bad, ", too busy"),
-            share if share > GENERATOR_CPU.0 => (Tone::Warn, ", busy"),
+            _ if view.asked.spins => (Tone::Plain, ", spinning"),
+            share if share > GENERATOR_BUSY => (Tone::Bad, ", too busy"),
+            share if share > GENERATOR_WARM => (Tone::Warn, ", busy"),
             _ => (Tone::Plain, ""),
         };
         push(&mut row, format!("cpu {}{mark}", percent(share)), tone);
     }
     if view.target_per_second.is_some() && last.is_measured {
-        let median = last.response.p50;
-        let is_late = last.late_p99_ns > LATE_NS.max(median / 10);
-        let (tone, mark) = if is_late {
+        let (tone, mark) = if is_late(last) {
             (Tone::Bad, ", too late")
         } else {
             (Tone::Plain, "")
@@ -292,14 +294,18 @@ fn latency_name(view: &View) -> &'static str {
 }
 
 /// The percentile table: a heading, the last second, everything measured. `width` decides how
-/// many columns there are.
+/// many columns there are; none is cut in two.
 pub fn percentiles(view: &View, width: usize) -> Vec<Row> {
-    if view.asked.mode == Mode::Idle {
+    if view.asked.is_hold_only {
         return Vec::new();
     }
     let has_count = width >= NAME_WIDTH + 3 + COUNT_WIDTH + 5 * LATENCY_WIDTH;
+    let latencies = (width.saturating_sub(NAME_WIDTH) / LATENCY_WIDTH).clamp(1, 5);
     let mut heading = named(latency_name(view));
-    for name in ["p50", "p90", "p99", "p99.9", "max"] {
+    for name in ["p50", "p90", "p99", "p99.9", "max"]
+        .into_iter()
+        .take(latencies)
+    {
         heading.push((format!("{name:>LATENCY_WIDTH$}"), Tone::Name));
     }
     if has_count {
@@ -308,15 +314,20 @@ pub fn percentiles(view: &View, width: usize) -> Vec<Row> {
     let last = view.last.as_ref().map(|second| &second.response);
     vec![
         heading,
-        table_row("last second", last, has_count),
-        table_row("measured", view.measured.as_deref(), has_count),
+        table_row("last second", last, latencies, has_count),
+        table_row("measured", view.measured.as_deref(), latencies, has_count),
     ]
 }
 
-fn table_row(name: &str, percentiles: Option<&Percentiles>, has_count: bool) -> Row {
+fn table_row(
+    name: &str,
+    percentiles: Option<&Percentiles>,
+    latencies: usize,
+    has_count: bool,
+) -> Row {
     let mut row = named(name);
     let Some(of) = percentiles.filter(|percentiles| percentiles.count > 0) else {
-        (0..5).for_each(|_| row.push((format!("{:>LATENCY_WIDTH$}", "–"), Tone::Plain)));
+        (0..latencies).for_each(|_| row.push((format!("{:>LATENCY_WIDTH$}", "–"), Tone::Plain)));
         return row;
     };
     for (ns, tone) in [
@@ -325,7 +336,10 @@ fn table_row(name: &str, percentiles: Option<&Percentiles>, has_count: bool) -> 
         (of.p99, Tone::Strong),
         (of.p999, Tone::Plain),
         (of.max, Tone::Plain),
-    ] {
+    ]
+    .into_iter()
+    .take(latencies)
+    {
         row.push((format!("{:>LATENCY_WIDTH$}", format_ns(ns)), tone));
     }
     if has_count {

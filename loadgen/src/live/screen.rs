@@ -23,7 +23,7 @@ pub struct Theme {
 }
 
 impl Theme {
-    fn tone(self, tone: Tone) -> Style {
+    pub(super) fn tone(self, tone: Tone) -> Style {
         let color = match tone {
             Tone::Name => return Style::new().add_modifier(Modifier::DIM),
             Tone::Plain => return Style::new(),
@@ -34,7 +34,7 @@ impl Theme {
         self.colored(color).add_modifier(Modifier::BOLD)
     }
 
-    fn colored(self, color: Color) -> Style {
+    pub(super) fn colored(self, color: Color) -> Style {
         match self.has_color {
             true => Style::new().fg(color),
             false => Style::new(),
@@ -86,6 +86,20 @@ pub fn paint(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
     progress(buffer, take(&mut rest, 1), view, theme);
     take(&mut rest, gap);
     let foot = take_bottom(&mut rest, u16::from(area.height >= 6));
+    figures(buffer, rest, view, gap, theme);
+    self::foot(buffer, foot, view, theme);
+}
+
+/// All that is known of a load but its name and phase. Groups of rows stand `gap` apart.
+/// True when the strip is among it.
+pub(super) fn figures(
+    buffer: &mut Buffer,
+    area: Rect,
+    view: &View,
+    gap: u16,
+    theme: Theme,
+) -> bool {
+    let mut rest = area;
     line(buffer, take(&mut rest, 1), &rows::connections(view), theme);
     line(buffer, take(&mut rest, 1), &rows::messages(view), theme);
     if let Some(row) = rows::rate(view) {
@@ -99,19 +113,53 @@ pub fn paint(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
         line(buffer, take(&mut rest, 1), &row, theme);
     }
     let table = rows::percentiles(view, usize::from(area.width));
-    if !table.is_empty() {
-        take(&mut rest, gap);
-        for row in &table {
-            line(buffer, take(&mut rest, 1), row, theme);
-        }
-        take(&mut rest, gap);
-        strip(buffer, rest, view, theme);
+    if table.is_empty() {
+        return false;
     }
-    self::foot(buffer, foot, view, theme);
+    take(&mut rest, gap);
+    for row in &table {
+        line(buffer, take(&mut rest, 1), row, theme);
+    }
+    take(&mut rest, gap);
+    strip(buffer, rest, view, theme)
+}
+
+/// The same where there are only a few lines: those that say most, in their usual order.
+pub(super) fn few_figures(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
+    let mut table = rows::percentiles(view, usize::from(area.width)).into_iter();
+    let (heading, last, measured) = (table.next(), table.next(), table.next());
+    // The lower, the more it says.
+    let rows = [
+        (6, Some(rows::connections(view))),
+        (7, Some(rows::messages(view))),
+        (2, rows::rate(view)),
+        (4, Some(rows::generator(view))),
+        (3, rows::troubles(view)),
+        (0, heading),
+        (5, last),
+        (1, measured),
+    ];
+    let mut ranks: Vec<u8> = rows
+        .iter()
+        .filter_map(|(rank, row)| row.as_ref().map(|_| *rank))
+        .collect();
+    ranks.sort_unstable();
+    ranks.truncate(usize::from(area.height));
+    let mut rest = area;
+    for (rank, row) in rows {
+        let Some(row) = row.filter(|_| ranks.contains(&rank)) else {
+            continue;
+        };
+        let place = take(&mut rest, 1);
+        match rank {
+            2 => rate(buffer, place, &row, view, theme),
+            _ => line(buffer, place, &row, theme),
+        }
+    }
 }
 
 /// Cuts rows off the top of an area; fewer, or none, when it has not so many.
-fn take(area: &mut Rect, height: u16) -> Rect {
+pub(super) fn take(area: &mut Rect, height: u16) -> Rect {
     let [top, rest] = Layout::vertical([
         Constraint::Length(height.min(area.height)),
         Constraint::Fill(1),
@@ -121,7 +169,7 @@ fn take(area: &mut Rect, height: u16) -> Rect {
     top
 }
 
-fn take_bottom(area: &mut Rect, height: u16) -> Rect {
+pub(super) fn take_bottom(area: &mut Rect, height: u16) -> Rect {
     let [rest, bottom] = Layout::vertical([
         Constraint::Fill(1),
         Constraint::Length(height.min(area.height)),
@@ -131,11 +179,18 @@ fn take_bottom(area: &mut Rect, height: u16) -> Rect {
     bottom
 }
 
-fn line(buffer: &mut Buffer, area: Rect, row: &Row, theme: Theme) {
+/// A row; one that is cut off says so.
+pub(super) fn line(buffer: &mut Buffer, area: Rect, row: &[(String, Tone)], theme: Theme) {
     let spans = row
         .iter()
         .map(|(text, tone)| Span::styled(text.as_str(), theme.tone(*tone)));
-    Line::from_iter(spans).render(area, buffer);
+    let line = Line::from_iter(spans);
+    let is_cut = line.width() > usize::from(area.width);
+    line.render(area, buffer);
+    if is_cut && !area.is_empty() {
+        let style = theme.tone(Tone::Name);
+        buffer.set_string(area.right() - 1, area.y, "…", style);
+    }
 }
 
 fn head(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
@@ -159,22 +214,31 @@ fn head(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
 
 /// A bar of the phase, and what is left of it in words.
 fn progress(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
-    let text = match (view.phase, view.progress()) {
+    bar(buffer, area, view.progress(), &left_text(view), theme);
+}
+
+/// What is left of a phase, or how long it lasts already.
+pub(super) fn left_text(view: &View) -> String {
+    match (view.phase, view.progress()) {
         (LivePhase::WarmUp, Some(_)) => format!("{} s of warm-up", view.phase_elapsed.as_secs()),
         (LivePhase::Measuring, Some(share)) if view.asked.messages_max.is_some() => {
             format!("{:.0}% of the messages", share * 100.0)
         }
-        (LivePhase::Measuring, Some(_)) => format!("{} left", seconds_left(view.left_ns)),
+        (LivePhase::Measuring, Some(_)) => format!("{} left", time_text(view.left_ns)),
         (LivePhase::Opening, Some(share)) => format!("{:.0}%", share * 100.0),
         _ => format!("{} s", view.phase_elapsed.as_secs()),
-    };
-    let [bar, _, words] = Layout::horizontal([
+    }
+}
+
+/// A bar that is filled so far (0 to 1) where that is known, with words behind it.
+pub(super) fn bar(buffer: &mut Buffer, area: Rect, share: Option<f64>, words: &str, theme: Theme) {
+    let [bar, _, behind] = Layout::horizontal([
         Constraint::Fill(1),
         Constraint::Length(1),
-        Constraint::Length(text.len() as u16),
+        Constraint::Length(Line::raw(words).width() as u16),
     ])
     .areas(area);
-    let cells = f64::from(bar.width) * view.progress().unwrap_or(0.0);
+    let cells = f64::from(bar.width) * share.unwrap_or(0.0);
     let filled = (cells.round() as usize).min(usize::from(bar.width));
     let style = theme.colored(Color::Cyan);
     let parts = [
@@ -185,10 +249,11 @@ fn progress(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
         ),
     ];
     Line::from_iter(parts).render(bar, buffer);
-    Line::raw(text).render(words, buffer);
+    Line::raw(words).render(behind, buffer);
 }
 
-fn seconds_left(left_ns: u64) -> String {
+/// A time that is left, in whole seconds: `11 s`, `2 min 05 s`.
+pub(super) fn time_text(left_ns: u64) -> String {
     match left_ns.div_ceil(1_000_000_000) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
@@ -227,11 +292,12 @@ fn rate(buffer: &mut Buffer, area: Rect, row: &Row, view: &View, theme: Theme) {
         .render(curve, buffer);
 }
 
-/// The strip: a scale on the left, the seconds, and their numbers below.
-fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
+/// The strip: a scale on the left, the seconds, and their numbers below. False when there is no
+/// room for it, or nothing to show.
+fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) -> bool {
     let height = area.height.saturating_sub(1).min(STRIP_HEIGHT_MAX);
     if height < STRIP_HEIGHT_MIN || area.width <= SCALE_WIDTH + 1 || view.columns.is_empty() {
-        return;
+        return false;
     }
     let cells = area.width - SCALE_WIDTH - 1;
     let planned_s = (view.asked.warmup_ns + view.asked.duration_ns).div_ceil(1_000_000_000);
@@ -274,6 +340,7 @@ fn strip(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
         cell_width,
         theme,
     );
+    true
 }
 
 /// Seconds since the load began: the first that is shown, and then every tenth.
@@ -332,11 +399,18 @@ fn foot(buffer: &mut Buffer, area: Rect, view: &View, theme: Theme) {
             "  "
         };
         spans.push(Span::styled(words, theme.tone(Tone::Name)));
-        for (shade, share) in Shade::LEGEND {
-            spans.push(Span::raw(" "));
-            spans.push(Span::styled(shade.glyph().to_string(), theme.shade(shade)));
-            spans.push(Span::styled(format!(" {share}"), theme.tone(Tone::Name)));
-        }
+        spans.extend(legend(theme));
     }
     Line::from(spans).render(area, buffer);
+}
+
+/// What the shades mean.
+pub(super) fn legend(theme: Theme) -> impl Iterator<Item = Span<'static>> {
+    Shade::LEGEND.into_iter().flat_map(move |(shade, share)| {
+        [
+            Span::raw(" "),
+            Span::styled(shade.glyph().to_string(), theme.shade(shade)),
+            Span::styled(format!(" {share}"), theme.tone(Tone::Name)),
+        ]
+    })
 }

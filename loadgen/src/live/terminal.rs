@@ -20,6 +20,8 @@ use rustix::termios::{
     tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
 };
 
+use super::keys::{Key, Keys};
+
 /// Alternate screen, cursor hidden.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 /// Plain attributes, cursor shown, the screen that was there before.
@@ -54,7 +56,8 @@ pub fn is_ours() -> bool {
 /// A terminal on its alternate screen.
 #[derive(Debug)]
 pub struct Terminal {
-    keys: File,
+    tty: File,
+    typed: Keys,
 }
 
 fn open() -> io::Result<File> {
@@ -80,7 +83,7 @@ impl Terminal {
         if !is_ours() {
             return None;
         }
-        let (tty, keys) = (open().ok()?, open().ok()?);
+        let (tty, ours) = (open().ok()?, open().ok()?);
         let modes = tcgetattr(&tty).ok()?;
         let mut changed = modes.clone();
         changed.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
@@ -107,25 +110,26 @@ impl Terminal {
             restore();
             return None;
         }
-        Some(Terminal { keys })
+        Some(Terminal {
+            tty: ours,
+            typed: Keys::default(),
+        })
     }
 
-    /// Whether `q` was pressed since the last call.
-    pub fn wants_end(&mut self) -> bool {
+    /// What was typed since the last call, which is to be made about ten times a second.
+    pub fn keys(&mut self) -> Vec<Key> {
         let mut bytes = [0; 64];
         // In the background, reading would stop the process.
         if !is_ours() {
-            return false;
+            return Vec::new();
         }
-        let count = self.keys.read(&mut bytes).unwrap_or(0);
-        let keys = bytes.get(..count).unwrap_or_default();
-        // An escape begins the sequence of a function key, whatever letters follow.
-        !keys.contains(&0x1b) && keys.iter().any(|key| key.eq_ignore_ascii_case(&b'q'))
+        let count = self.tty.read(&mut bytes).unwrap_or(0);
+        self.typed.read(bytes.get(..count).unwrap_or_default())
     }
 
     /// Columns and rows, as they are now.
     pub fn size(&self) -> (u16, u16) {
-        match tcgetwinsize(&self.keys) {
+        match tcgetwinsize(&self.tty) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
             _ => SIZE_DEFAULT,
         }

@@ -15,6 +15,7 @@ use crate::measure::gauges::Reading;
 use crate::measure::latency::Latency;
 use crate::measure::series::Second;
 use crate::measure::sums::add_counts;
+use crate::measure::verdict::LATE_FLOOR_NS;
 use crate::measure::watch::{Live, LivePhase};
 
 /// Seconds that are kept for the strip and the sparkline: wider terminals are rare.
@@ -57,6 +58,60 @@ pub struct View {
     pub opened_per_second: Option<f64>,
     /// What went wrong up to the newest completed second, by kind.
     pub troubles: Arc<BTreeMap<String, u64>>,
+    /// Messages that the server sent of its own to those who came to hear them.
+    pub pushed: u64,
+    /// What a verdict would look at, up to the newest completed second.
+    pub so_far: SoFar,
+}
+
+/// The measured seconds added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SoFar {
+    /// Their length.
+    pub measured_s: f64,
+    /// Replies (storm: cycles; fan-out: messages published) in them.
+    pub done: u64,
+    /// CPU time of the generator's busiest thread in them, in seconds; `None` when it is not known.
+    pub generator_busy_s: Option<f64>,
+    /// Those of them in which sends were too late.
+    pub late_seconds: u32,
+}
+
+impl SoFar {
+    fn add(&mut self, second: &Second, mode: Mode, is_open_loop: bool) {
+        if !second.is_measured {
+            return;
+        }
+        self.measured_s += second.duration_s;
+        self.done += done_in(second, mode);
+        if let Some(share) = second.generator_cpu_share {
+            *self.generator_busy_s.get_or_insert(0.0) += share * second.duration_s;
+        }
+        self.late_seconds += u32::from(is_open_loop && is_late(second));
+    }
+
+    /// What was done per second, once that says something.
+    pub fn per_second(&self) -> Option<f64> {
+        (self.measured_s >= 1.0).then(|| self.done as f64 / self.measured_s)
+    }
+
+    /// CPU share of the generator's busiest thread, 0 to 1.
+    pub fn generator_share(&self) -> Option<f64> {
+        let busy_s = self.generator_busy_s.filter(|_| self.measured_s > 0.0)?;
+        Some(busy_s / self.measured_s)
+    }
+}
+
+/// Whether the sends of a second were later than a VALID report has them.
+pub fn is_late(second: &Second) -> bool {
+    second.late_p99_ns > LATE_FLOOR_NS.max(second.response.p50 / 10)
+}
+
+fn done_in(second: &Second, mode: Mode) -> u64 {
+    match mode {
+        Mode::Fanout => second.sent,
+        _ => second.received,
+    }
 }
 
 /// What does not change in a run.
@@ -76,10 +131,20 @@ pub struct Asked {
     pub warmup_ns: u64,
     /// Measured time in nanoseconds.
     pub duration_ns: u64,
+    /// Messages per second over the measured time; `None` in a closed loop.
+    pub rate: Option<f64>,
+    /// Connections that come per second: what a churn asks for, if its lifetimes say so.
+    pub openings_per_second: Option<f64>,
+    /// Connections are held and carry no messages.
+    pub is_hold_only: bool,
+    /// The generator's threads never sleep, so that their CPU share says nothing.
+    pub spins: bool,
 }
 
 impl Asked {
-    fn of(config: &Config) -> Asked {
+    /// Of a configuration.
+    pub fn of(config: &Config) -> Asked {
+        let churn = config.churn.as_ref();
         Asked {
             mode: config.mode,
             url: config.target.url.clone(),
@@ -88,7 +153,25 @@ impl Asked {
             has_stages: !config.pace.stages.is_empty(),
             warmup_ns: config.warmup.longest_ns(),
             duration_ns: config.measured_ns(),
+            rate: config.rate,
+            openings_per_second: churn
+                .and_then(|churn| churn.expected_per_second(config.connections)),
+            is_hold_only: config.mode == Mode::Idle
+                || churn.is_some_and(|churn| churn.is_hold_only),
+            spins: config.spin,
         }
+    }
+
+    /// Whether what the server sends of its own is what connections are held for, and no trouble.
+    pub fn hears_pushes(&self) -> bool {
+        self.mode == Mode::Churn && self.is_hold_only
+    }
+
+    /// How long the load takes from its first message on, at most; `None` when that shows itself
+    /// only when it has come.
+    pub fn length(&self) -> Option<Duration> {
+        let is_known = self.messages_max.is_none() || self.rate.is_some();
+        is_known.then(|| Duration::from_nanos(self.warmup_ns.saturating_add(self.duration_ns)))
     }
 }
 
@@ -121,6 +204,8 @@ pub struct Follower {
     server_rss_first_bytes: Option<u64>,
     opened_per_second: Option<f64>,
     troubles: Arc<BTreeMap<String, u64>>,
+    pushed: u64,
+    so_far: SoFar,
 }
 
 impl Follower {
@@ -138,6 +223,8 @@ impl Follower {
         let new = live.seconds.get(self.seconds_seen..).unwrap_or_default();
         for second in new {
             self.take_second(second, live.config.mode);
+            let is_open_loop = live.config.rate.is_some();
+            self.so_far.add(second, live.config.mode, is_open_loop);
         }
         self.seconds_seen = live.seconds.len();
         if !new.is_empty() && live.response.count() > 0 {
@@ -164,10 +251,7 @@ impl Follower {
 
     fn take_second(&mut self, second: &Second, mode: Mode) {
         let per_second = |count: u64| (count as f64 / second.duration_s.max(1e-3)).round() as u64;
-        let done = match mode {
-            Mode::Fanout => second.sent,
-            _ => second.received,
-        };
+        let done = done_in(second, mode);
         // A text that does not decode would be a fault of this program; the strip shows a gap.
         let latency = Latency::decode(&second.response_histogram).unwrap_or_default();
         let (rates, columns) = (
@@ -189,8 +273,15 @@ impl Follower {
             columns.push_back(Arc::new(Column::of(&latency)));
         }
         self.server_rss_first_bytes = self.server_rss_first_bytes.or(second.server_rss_bytes);
-        let troubles = Arc::make_mut(&mut self.troubles);
-        add_counts(troubles, &second.troubles);
+        let mut new = second.troubles.clone();
+        if self
+            .asked
+            .as_ref()
+            .is_some_and(|asked| asked.hears_pushes())
+        {
+            self.pushed += new.remove("unsolicited").unwrap_or(0);
+        }
+        add_counts(Arc::make_mut(&mut self.troubles), &new);
         self.last = Some(Arc::new(second.clone()));
     }
 
@@ -214,6 +305,8 @@ impl Follower {
             server_rss_first_bytes: self.server_rss_first_bytes,
             opened_per_second: self.opened_per_second,
             troubles: Arc::clone(&self.troubles),
+            pushed: self.pushed,
+            so_far: self.so_far,
         })
     }
 }

@@ -191,9 +191,6 @@ impl Plan {
                 config.server_pid = config.server_pid.or(overrides.server_pid);
                 config.judge.is_invalid_allowed = overrides.is_invalid_allowed;
                 config.outputs.is_quiet = overrides.is_quiet;
-                // Several live views would fight for one terminal.
-                config.outputs.has_view = false;
-                config.outputs.label = Some(load.name.clone());
                 if cpus.is_empty() || !config.cpus.is_empty() {
                     continue;
                 }

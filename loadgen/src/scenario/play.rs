@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use crate::commands::repeat::worse;
 use crate::commands::{Failure, INTERRUPTED, INVALID, OK, RUN_ERROR, THRESHOLD_FAILED, load};
 use crate::judge::measure::judge;
+use crate::live::scenario::scene::{Bill, BilledLoad};
+use crate::live::scenario::{Audience, Seat};
+use crate::live::view::Asked;
 use crate::measure::merge::combine;
 use crate::measure::model::{Part, Report, ThresholdResult};
 use crate::measure::verdict::Verdict;
@@ -19,43 +22,64 @@ use crate::scenario::plan::{Plan, PlannedLoad, Step};
 /// How often a load that waits for its start looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Says in a line what happens.
-pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
+/// What the audience is told before it begins.
+pub fn bill(plan: &Plan) -> Bill {
+    let steps = plan.steps.iter().enumerate();
+    let loads = steps.flat_map(|(step, of)| {
+        of.loads.iter().map(move |load| BilledLoad {
+            name: load.name.clone(),
+            step,
+            start: Duration::from_nanos(load.start_ns),
+            command_line: load.command_line.clone(),
+            asked: Arc::new(Asked::of(&load.config)),
+        })
+    });
+    Bill {
+        name: plan.name.clone(),
+        description: plan.description.clone(),
+        steps: plan.steps.iter().map(|step| step.name.clone()).collect(),
+        loads: loads.collect(),
+    }
+}
 
 /// Runs all loads and returns the reports of those that began. Ends early, with partial reports,
-/// when `is_interrupted` is set.
+/// when `is_interrupted` is set. The audience is one for the [`bill`] of this plan.
 ///
 /// # Errors
 /// What kept a load from starting, with its name; the other loads are ended then.
 pub fn play(
     plan: &Plan,
     is_interrupted: &Arc<AtomicBool>,
-    say: Say<'_>,
+    audience: &Audience,
 ) -> Result<Vec<Part>, Failure> {
     let mut parts = Vec::new();
-    for step in &plan.steps {
+    let mut first = 0;
+    for (number, step) in plan.steps.iter().enumerate() {
         if is_interrupted.load(Ordering::Relaxed) {
             break;
         }
-        if !step.name.is_empty() {
-            say(&format!("step {} begins", step.name));
-        }
-        parts.extend(play_step(step, is_interrupted, say)?);
+        audience.step_begins(number);
+        parts.extend(play_step(step, first, is_interrupted, audience)?);
+        first += step.loads.len();
     }
     Ok(parts)
 }
 
+/// `first`: the number of its first load, of all in the scenario.
 fn play_step(
     step: &Step,
+    first: usize,
     is_interrupted: &Arc<AtomicBool>,
-    say: Say<'_>,
+    audience: &Audience,
 ) -> Result<Vec<Part>, Failure> {
     let begun = Instant::now();
     let reports: Vec<Result<Option<Report>, Failure>> = std::thread::scope(|scope| {
-        let running: Vec<_> = step
-            .loads
-            .iter()
-            .map(|load| scope.spawn(move || play_load(load, begun, is_interrupted, say)))
+        let loads = step.loads.iter().enumerate();
+        let running: Vec<_> = loads
+            .map(|(index, load)| {
+                let seat = audience.seat(first + index);
+                scope.spawn(move || play_load(load, begun, is_interrupted, &seat))
+            })
             .collect();
         let joined = running.into_iter().map(|thread| thread.join());
         joined
@@ -85,7 +109,7 @@ fn play_load(
     planned: &PlannedLoad,
     begun: Instant,
     is_interrupted: &Arc<AtomicBool>,
-    say: Say<'_>,
+    seat: &Seat,
 ) -> Result<Option<Report>, Failure> {
     let start = Duration::from_nanos(planned.start_ns);
     while let Some(left) = start
@@ -93,21 +117,20 @@ fn play_load(
         .filter(|left| !left.is_zero())
     {
         if is_interrupted.load(Ordering::Relaxed) {
+            seat.stays_empty();
             return Ok(None);
         }
         std::thread::sleep(left.min(LOOK));
     }
-    say(&format!("load {} begins", planned.name));
-    let report = load::measure(planned.config.clone(), Arc::clone(is_interrupted));
-    match &report {
-        Ok(report) => say(&format!(
-            "load {} has ended: {}",
-            planned.name,
-            report.verdict.as_str()
-        )),
+    seat.begins();
+    let watches = |config: &_| seat.watches(config);
+    let flag = Arc::clone(is_interrupted);
+    let report = load::measure_watched(planned.config.clone(), flag, watches);
+    if report.is_err() {
         // Without one of its loads a scenario is another scenario.
-        Err(_) => is_interrupted.store(true, Ordering::Relaxed),
+        is_interrupted.store(true, Ordering::Relaxed);
     }
+    seat.ends(report.as_ref().map_err(|failure| failure.message.as_str()));
     report.map(Some)
 }
 

@@ -15,6 +15,7 @@ pub fn config(line: &str) -> Config {
     let cli = Cli::try_parse_from(words).expect(line);
     match cli.into_job() {
         Ok(Job::Run(config)) => *config,
+        Ok(Job::Churn(arguments)) => arguments.into_config().expect(line),
         other => unreachable!("{line}: {other:?}"),
     }
 }
