@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(value_name = "URL")]
     url: Option<String>,
     /// Run a scenario that comes with the program
-    #[arg(long, alias = "profile", alias = "profile", value_name = "NAME", conflicts_with = "url")]
+    #[arg(long, alias = "profile", value_name = "NAME", conflicts_with = "url")]
     preset: Option<String>,
     /// Say which presets there are
     #[arg(long)]
