@@ -81,8 +81,8 @@ impl Column {
     }
 }
 
-/// The marks before each row: what is looked at closely, and what is not as it should be.
-pub const MARKS_WIDTH: u16 = 2;
+/// The marks before each row, and a gap: what is looked at closely, and what is not as it should be.
+pub const MARKS_WIDTH: u16 = 3;
 /// Names are cut to so much; below the second there is no telling them apart.
 const NAME_WIDTH: (u16, u16) = (24, 8);
 /// `99.99ms`.
