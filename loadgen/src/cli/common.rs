@@ -1,6 +1,6 @@
 //! The options that every load command takes.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -235,22 +235,43 @@ impl CommonArguments {
         self.duration.is_some()
     }
 
-    /// Checks what clap cannot: limits, combinations, names that must resolve.
-    ///
-    /// # Errors
-    /// One or two sentences with cause and cure.
-    pub fn into_config(self, mode: Mode) -> Result<Config, String> {
-        let target = Target::parse(&self.url)?;
-        let connections = u32::try_from(self.connections)
-            .ok()
-            .filter(|count| (1..=CONNECTIONS_MAX).contains(count))
-            .ok_or("--connections must be between 1 and 16,777,216")?;
+    /// How many connections, and whether the other numbers make sense with them.
+    fn connections(&self) -> Result<u32, String> {
         if !(1..=THREADS_MAX).contains(&self.threads) {
             return Err("--threads must be between 1 and 1,024".into());
         }
         if self.duration == Some(0) {
             return Err("--duration must be longer than nothing".into());
         }
+        u32::try_from(self.connections)
+            .ok()
+            .filter(|count| (1..=CONNECTIONS_MAX).contains(count))
+            .ok_or_else(|| "--connections must be between 1 and 16,777,216".into())
+    }
+
+    /// The server's address that can be reached from the sources.
+    fn address(&self, target: &Target, sources: &[IpAddr]) -> Result<SocketAddr, String> {
+        // With agents it is enough that they find the server.
+        let addresses = match target.resolve() {
+            Err(_) if self.agents.is_given() => nowhere(target.port),
+            found => found?,
+        };
+        let is_reachable = |address: &SocketAddr| {
+            let source = sources.first();
+            source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+        };
+        let reachable = addresses.into_iter().find(is_reachable);
+        reachable
+            .ok_or_else(|| format!("'{}' has no address of the family of --source", target.host))
+    }
+
+    /// Checks what clap cannot: limits, combinations, names that must resolve.
+    ///
+    /// # Errors
+    /// One or two sentences with cause and cure.
+    pub fn into_config(self, mode: Mode) -> Result<Config, String> {
+        let target = Target::parse(&self.url)?;
+        let connections = self.connections()?;
         let tokens = match &self.token_file {
             Some(path) => Tokens::read(path)?,
             None => Tokens::default(),
@@ -265,22 +286,7 @@ impl CommonArguments {
             .map(parse_sources)
             .transpose()?
             .unwrap_or_default();
-        // With agents it is enough that they find the server.
-        let addresses = match target.resolve() {
-            Err(_) if self.agents.is_given() => nowhere(target.port),
-            found => found?,
-        };
-        let is_reachable = |address: &&SocketAddr| {
-            sources
-                .first()
-                .is_none_or(|source| source.is_ipv4() == address.is_ipv4())
-        };
-        let Some(address) = addresses.iter().find(is_reachable).copied() else {
-            return Err(format!(
-                "'{}' has no address of the family of --source",
-                target.host
-            ));
-        };
+        let address = self.address(&target, &sources)?;
         let config = Config {
             mode,
             address,

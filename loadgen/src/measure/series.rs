@@ -199,11 +199,7 @@ impl Series {
         let Some(pending) = self.pending.get_mut(&pulse.second) else {
             return false;
         };
-        pending.interval.response.add(&pulse.interval.response);
-        pending.interval.late.add(&pulse.interval.late);
-        for (kind, count) in &pulse.interval.troubles {
-            *pending.interval.troubles.entry(kind.clone()).or_default() += count;
-        }
+        pending.interval.add(&pulse.interval);
         pending.missing = pending.missing.saturating_sub(1);
         let mut is_completed = false;
         while self
@@ -226,10 +222,8 @@ impl Series {
         }
         // A thread that ended before it was asked for a second still timed what was in it.
         if let Some(mut pending) = self.pending.first_entry() {
-            let interval = &mut pending.get_mut().interval;
             let rest = std::mem::take(&mut rest);
-            interval.response.add(&rest.response);
-            interval.late.add(&rest.late);
+            pending.get_mut().interval.add(&rest);
         }
         while !self.pending.is_empty() {
             self.complete_first();
@@ -341,7 +335,11 @@ mod tests {
         let second = series.close_second(facts(1, 1));
         series.add(&pulse(second, &[100, 200]));
         let _lost = series.close_second(facts(2, 2));
-        series.finish(facts(3, 3), pulse(0, &[300]).interval);
+        let mut rest = pulse(0, &[300]).interval;
+        rest.troubles.insert("corrupt_reply".to_owned(), 2);
+        series.finish(facts(3, 3), rest);
+        let troubles = |row: &Second| row.troubles.values().sum::<u64>();
+        assert_eq!(series.seconds().iter().map(troubles).sum::<u64>(), 2);
         assert_eq!(series.response().count(), 3);
         let mut sum = Latency::default();
         for row in series.seconds() {

@@ -222,6 +222,15 @@ pub struct Interval {
     pub troubles: BTreeMap<String, u64>,
 }
 
+impl Interval {
+    /// Adds what another thread, or the same one a moment later, timed.
+    pub fn add(&mut self, other: &Interval) {
+        self.response.add(&other.response);
+        self.late.add(&other.late);
+        add_counts(&mut self.troubles, &other.troubles);
+    }
+}
+
 /// Everything one thread brings home.
 #[derive(Clone, Debug, Default)]
 pub struct Sheet {

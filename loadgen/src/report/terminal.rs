@@ -7,7 +7,7 @@ use crate::measure::model::Report;
 use crate::measure::verdict::Limiter;
 use crate::quantity::{format_count, format_ns, format_size};
 use crate::report::rows::{MARK_NOTE, PERCENTILE_HEADS, latency_rows, percentile_cells};
-use crate::report::text::{TimeUnit, mark, one_line};
+use crate::report::text::{TimeUnit, mark, nouns, one_line};
 use crate::report::{churn, fanout};
 
 /// Renders the whole report, each latency in the unit that suits it, with a final newline.
@@ -331,12 +331,7 @@ const MEMORY_FROM: u64 = 1_000;
 
 fn efficiency(report: &Report, out: &mut String) -> fmt::Result {
     let mut parts = Vec::new();
-    let (one, many) = match report.mode.as_ref() {
-        "storm" => ("connection", "connections"),
-        "fanout" => ("delivery", "deliveries"),
-        "churn" => ("reply", "replies"),
-        _ => ("message", "messages"),
-    };
+    let (one, many) = nouns(report);
     if let Some(server) = &report.server {
         if let Some(ns) = server.cpu_ns_per_message {
             parts.push(format!(

@@ -5,6 +5,7 @@
 
 use clap::ValueEnum;
 
+use crate::measure::model::Report;
 use crate::quantity::{format_count, format_ns};
 
 /// Unit of latencies in the terminal report and in Markdown.
@@ -187,6 +188,16 @@ fn civil(mut days: u64) -> (u64, u64, u64) {
         month += 1;
     }
     (year, month, days + 1)
+}
+
+/// What a report counts as done, for "CPU per …": one of them, and many.
+pub fn nouns(report: &Report) -> (&'static str, &'static str) {
+    match report.mode.as_ref() {
+        "storm" => ("connection", "connections"),
+        "fanout" => ("delivery", "deliveries"),
+        "churn" => ("reply", "replies"),
+        _ => ("message", "messages"),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::measure::figures::{Generator, Server};
 use crate::measure::model::Report;
 use crate::quantity::format_count;
 use crate::report::steps::{Step, steps};
-use crate::report::text::{amount, latency, percent, size};
+use crate::report::text::{amount, latency, nouns, percent, size};
 use crate::svg::{Scale, Unit};
 
 const STEPS_MAX: usize = 240;
@@ -33,11 +33,7 @@ pub fn blocks(report: &Report) -> Result<Vec<Block>, String> {
 type Known = Vec<(String, Option<String>)>;
 
 fn facts(report: &Report) -> Vec<(String, String)> {
-    let (one, many) = match report.mode.as_ref() {
-        "storm" | "churn" => ("connection", "connections"),
-        "fanout" => ("delivery", "deliveries"),
-        _ => ("message", "messages"),
-    };
+    let (one, many) = nouns(report);
     let mut facts = Known::new();
     if let Some(server) = &report.server {
         server_facts(server, one, many, &mut facts);
