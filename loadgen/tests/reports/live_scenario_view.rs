@@ -170,6 +170,8 @@ fn an_ordinary_terminal_shows_every_load_and_one_closely() {
             "█ more",
         ],
     );
+    let first = row(&lines, "first");
+    assert!(first.ends_with(" 7"), "no begin of a sentence: {first}");
     let words = |name: &str| row(&lines, name).split_whitespace().collect::<Vec<_>>();
     assert_eq!(
         words("talk"),
@@ -340,6 +342,10 @@ fn what_would_spoil_a_verdict_is_said_in_the_row() {
     );
     let narrow = text(&scene, 0, (80, 24));
     assert!(row(&narrow, "talk").contains("15 late, too"), "{narrow:#?}");
+    let more = "so far      sends late in 5 of 15 s · too busy · behind · 15 lost";
+    expect(&narrow, &[more]);
+    let smallest = text(&scene, 0, (40, 12));
+    expect(&smallest, &["so far      sends late in 5 of 15 s · t…"]);
 }
 
 #[test]

@@ -26,6 +26,8 @@ const ROOMY_HEIGHT: u16 = 22;
 const FIGURES_HEIGHT_MIN: u16 = 9;
 /// One load, looked at closely, gets so many lines before the table takes more than half of them.
 const CLOSE_HEIGHT: u16 = 14;
+/// A sentence in the table that is cut below this says nothing.
+const SENTENCE_WIDTH_MIN: u16 = 20;
 /// Reasons of a verdict take no more lines than this.
 const REASON_LINES_MAX: usize = 4;
 /// The keys in full words and the legend need so much; the legend alone, with short ones, the rest.
@@ -239,6 +241,9 @@ fn load_row(
     Line::from_iter(marks).render(area, buffer);
     for (column, place) in cells(columns, area) {
         let cell = row.cell(column);
+        if column == Column::Notes && row.has_sentences && place.width < SENTENCE_WIDTH_MIN {
+            continue;
+        }
         if column == Column::Name && is_focus {
             let strong: Vec<_> = cell
                 .iter()
