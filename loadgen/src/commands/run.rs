@@ -29,7 +29,8 @@ Examples:
 
 A scenario is made of loads, each an echo, fanout, churn, storm or idle with that command's own long
 options. Loads of one step run together, steps follow each other. The report has every load on its
-own and their sum; the verdict is the worst of theirs.";
+own and their sum; the verdict is the worst of theirs. On a terminal one view shows all loads while
+they last; the arrow keys choose the one that is looked at closely.";
 
 /// `run`.
 #[derive(Args, Debug)]

@@ -205,21 +205,46 @@ pub fn rate(view: &View) -> Option<Row> {
     Some(row)
 }
 
-/// What went wrong, the most frequent first; `None` when nothing did.
-pub fn troubles(view: &View) -> Option<Row> {
-    let mut kinds: Vec<(&String, u64)> = view
-        .troubles
-        .iter()
-        .map(|(kind, count)| (kind, *count))
-        .collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let mut row = named("errors");
-    for (kind, count) in kinds {
-        push(
-            &mut row,
-            format!("{} {kind}", format_count(count)),
-            Tone::Bad,
-        );
+/// What would spoil a verdict so far, the worst first: the generator's own shortcomings, and what
+/// went wrong, the most frequent first. `late` says of how many seconds sends were late.
+pub fn doubts(view: &View, late: impl FnOnce(u32) -> String) -> Row {
+    let (asked, so_far) = (&view.asked, &view.so_far);
+    let mut doubts = Row::new();
+    if so_far.late_seconds > 0 {
+        // A few late seconds may not reach the percentile of the whole.
+        let is_usual = 2.0 * f64::from(so_far.late_seconds) >= so_far.measured_s;
+        let tone = if is_usual { Tone::Bad } else { Tone::Warn };
+        doubts.push((late(so_far.late_seconds), tone));
+    }
+    match so_far.generator_share().filter(|_| !asked.spins) {
+        Some(share) if share > GENERATOR_BUSY => doubts.push(("too busy".to_owned(), Tone::Bad)),
+        Some(share) if share > GENERATOR_WARM => doubts.push(("busy".to_owned(), Tone::Warn)),
+        _ => {}
+    }
+    let is_behind = so_far
+        .per_second()
+        .zip(asked.rate.filter(|_| !asked.has_stages))
+        .is_some_and(|(done, rate)| so_far.measured_s >= 2.0 && done < ACHIEVED_MIN * rate);
+    if is_behind {
+        doubts.push(("behind".to_owned(), Tone::Warn));
+    }
+    let mut kinds: Vec<(&String, &u64)> = view.troubles.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let kinds = kinds.into_iter();
+    doubts.extend(kinds.map(|(kind, count)| {
+        let text = format!("{} {kind}", format_count(*count));
+        (text, Tone::Bad)
+    }));
+    doubts
+}
+
+/// The same as a row; `None` when there is nothing to say.
+pub fn so_far(view: &View) -> Option<Row> {
+    let mut row = named("so far");
+    let measured_s = view.so_far.measured_s;
+    let late = |seconds: u32| format!("sends late in {seconds} of {measured_s:.0} s");
+    for (text, tone) in doubts(view, late) {
+        push(&mut row, text, tone);
     }
     (row.len() > 1).then_some(row)
 }

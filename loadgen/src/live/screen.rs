@@ -109,7 +109,7 @@ pub(super) fn figures(
     if let Some(row) = rows::server(view) {
         line(buffer, take(&mut rest, 1), &row, theme);
     }
-    if let Some(row) = rows::troubles(view) {
+    if let Some(row) = rows::so_far(view) {
         line(buffer, take(&mut rest, 1), &row, theme);
     }
     let table = rows::percentiles(view, usize::from(area.width));
@@ -132,9 +132,9 @@ pub(super) fn few_figures(buffer: &mut Buffer, area: Rect, view: &View, theme: T
     let rows = [
         (6, Some(rows::connections(view))),
         (7, Some(rows::messages(view))),
-        (2, rows::rate(view)),
+        (3, rows::rate(view)),
         (4, Some(rows::generator(view))),
-        (3, rows::troubles(view)),
+        (2, rows::so_far(view)),
         (0, heading),
         (5, last),
         (1, measured),
@@ -152,7 +152,7 @@ pub(super) fn few_figures(buffer: &mut Buffer, area: Rect, view: &View, theme: T
         };
         let place = take(&mut rest, 1);
         match rank {
-            2 => rate(buffer, place, &row, view, theme),
+            3 => rate(buffer, place, &row, view, theme),
             _ => line(buffer, place, &row, theme),
         }
     }

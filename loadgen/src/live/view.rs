@@ -13,6 +13,7 @@ use crate::config::{Config, Mode};
 use crate::measure::figures::Percentiles;
 use crate::measure::gauges::Reading;
 use crate::measure::latency::Latency;
+use crate::measure::model::Report;
 use crate::measure::series::Second;
 use crate::measure::sums::add_counts;
 use crate::measure::verdict::LATE_FLOOR_NS;
@@ -212,9 +213,12 @@ impl Follower {
     /// Takes a look. Costs next to nothing but once a second, and then well below a millisecond.
     pub fn look(&mut self, live: &Live<'_>, now: Instant) {
         if self.phase.is_none_or(|(phase, _)| phase != live.phase) {
-            self.phase = Some((live.phase, now));
-            // What the opening phase counted says nothing about the rate under load.
-            self.rate_from = None;
+            let before = self.phase.replace((live.phase, now));
+            // What the opening phase counted says nothing about the rate under load. The warm-up is
+            // load like any other.
+            if before.is_none_or(|(phase, _)| phase != LivePhase::WarmUp) {
+                self.rate_from = None;
+            }
         }
         if self.asked.is_none() {
             self.asked = Some(Arc::new(Asked::of(live.config)));
@@ -312,6 +316,28 @@ impl Follower {
 }
 
 impl View {
+    /// The same when all is over and `report` says how it was: what nobody could see of the last
+    /// second is in it, and rates are those of the whole measurement.
+    pub fn closed(&self, report: &Report) -> View {
+        let (response, done) = (&report.latency_ns.response, report.messages_per_second);
+        let (sent, received) = match (self.asked.mode, &report.fanout) {
+            (Mode::Fanout, Some(fanout)) => {
+                (fanout.published_per_second, fanout.deliveries_per_second)
+            }
+            _ => (done, done),
+        };
+        let churn = report.churn.as_ref();
+        View {
+            phase: LivePhase::Draining,
+            measured: (response.count > 0).then(|| Arc::new(response.clone())),
+            sent_per_second: Some(sent),
+            received_per_second: Some(received),
+            target_per_second: report.target_per_second,
+            opened_per_second: churn.map(|churn| churn.opened_per_second),
+            ..self.clone()
+        }
+    }
+
     /// The phase in words.
     pub fn phase_text(&self) -> &'static str {
         match self.phase {

@@ -30,6 +30,7 @@ const STEPS: &str = r#"
 [scenario]
 name = "lunch"
 [parameters]
+short = "1s"
 long = "2s"
 [defaults]
 warmup = "0"
@@ -39,11 +40,12 @@ rate = 100
 name = "soup"
 command = "echo"
 step = "one"
-duration = "1s"
+duration = "${short}"
 [[load]]
 name = "talk"
 command = "echo"
 step = "one"
+start = "300ms"
 duration = "${long}"
 [[load]]
 name = "coffee"
@@ -76,7 +78,7 @@ fn when_it_is_interrupted() {
     for how in ["key q", "key \u{3}", "signal INT", "signal TERM"] {
         let file = scenario("interrupted", STEPS);
         let mut session = start(&file, echo_server(), &["--set", "long=1h"]);
-        session.await_text("measuring");
+        session.await_text("talk   echo measuring");
         match how.split_once(' ') {
             Some(("key", key)) => session.press(key),
             Some((_, name)) => session.signal(name),
@@ -98,7 +100,7 @@ fn when_a_second_signal_ends_it_at_once() {
     let text = STEPS.replace("[defaults]", "[defaults]\ndrain = \"1h\"");
     let file = scenario("twice", &text);
     let mut session = start(&file, address, &["--set", "long=1h"]);
-    session.await_text("measuring");
+    session.await_text("talk   echo measuring");
     session.press("q");
     session.await_text("end at once, without a report");
     session.await_text("draining");
@@ -137,7 +139,8 @@ start = "1s"
 #[test]
 fn keys_choose_a_load_and_others_do_nothing() {
     let file = scenario("keys", STEPS);
-    let mut session = start(&file, echo_server(), &["--set", "long=1h"]);
+    let options = ["--set", "short=1h", "--set", "long=1h"];
+    let mut session = start(&file, echo_server(), &options);
     session.await_text("── soup  echo");
     session.press("\x1b[B");
     session.await_text("── talk  echo");
@@ -159,7 +162,6 @@ fn when_the_terminal_changes_its_size() {
     let mut session = start(&file, echo_server(), &["--set", "long=1h"]);
     session.await_text("messages    ");
     session.resize(40, 12);
-    session.await_text("one\n");
     let foot = |session: &Session| session.shown().lines().count();
     // The keys stand on the last line, whatever the size.
     session.await_text("↑↓ load");
@@ -174,6 +176,27 @@ fn when_the_terminal_changes_its_size() {
     session.press("q");
     let (status, after) = session.finish();
     assert_eq!(status.code(), Some(130), "{after}");
+}
+
+#[test]
+fn when_the_terminal_stands_still() {
+    let (file, json) = (scenario("still", STEPS), File::new("live-still.json"));
+    let url = format!("ws://{}", echo_server());
+    let mut command = Command::new("setsid");
+    // The report for a person would wait for the terminal, as it should.
+    command
+        .args(["--ctty", "sh", "-c", "exec \"$@\" > /dev/null", "sh"])
+        .args([env!("CARGO_BIN_EXE_fanwire-loadgen"), "run", file.path()])
+        .args([&url, "--allow-invalid", "--json", json.path()]);
+    let mut session = Session::start(command);
+    session.await_text("measuring");
+    session.stand_still();
+    let status = session.finish_still();
+    assert_eq!(status.code(), Some(0));
+    let report: serde_json::Value = serde_json::from_str(&json.read()).expect("JSON");
+    // 100 a second for 1, 2 and 1 s: nobody waited for the terminal.
+    assert_eq!(report["messages"]["sent"], 400);
+    assert_eq!(report["messages"]["received"], 400);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn row<'a>(lines: &'a [String], name: &str) -> &'a str {
     let wanted = format!("{name} ");
     let found = lines.iter().find(|line| {
         line.chars()
-            .skip(2)
+            .skip(3)
             .collect::<String>()
             .starts_with(&wanted)
     });
@@ -170,6 +170,8 @@ fn an_ordinary_terminal_shows_every_load_and_one_closely() {
             "█ more",
         ],
     );
+    let first = row(&lines, "first");
+    assert!(first.ends_with(" 7"), "no begin of a sentence: {first}");
     let words = |name: &str| row(&lines, name).split_whitespace().collect::<Vec<_>>();
     assert_eq!(
         words("talk"),
@@ -187,9 +189,9 @@ fn an_ordinary_terminal_shows_every_load_and_one_closely() {
         "nothing came back in the second between the looks"
     );
     assert_eq!(
-        words("first")[..8],
+        words("first")[..9],
         [
-            "!first", "echo", "SUSPECT", "998/1000", "12.3k", "81us", "12.00ms", "7"
+            "!", "first", "echo", "SUSPECT", "998/1000", "12.3k", "81us", "12.00ms", "7"
         ],
         "what was asked for goes before a figure is cut"
     );
@@ -225,12 +227,16 @@ fn what_a_load_is_about_to_do_and_what_came_of_it() {
         ],
     );
     let mut scene = scene;
+    scene.is_ending = true;
+    expect(
+        &text(&scene, 1, (80, 24)),
+        &["ending", "q end at once, without a report"],
+    );
     let cause = "--server-pid 4194304: there is no such process".to_owned();
     scene.states[2] = State::Ended {
         view: None,
         end: Arc::new(End::Failed(cause)),
     };
-    scene.is_ending = true;
     let lines = text(&scene, 2, (80, 24));
     expect(
         &lines,
@@ -238,10 +244,11 @@ fn what_a_load_is_about_to_do_and_what_came_of_it() {
             "ending",
             " failed ─",
             "--server-pid 4194304: there is no such process",
-            "q end at once, without a report",
+            "waiting for what is under way",
+            "a load has failed, so all of them end",
         ],
     );
-    assert!(row(&lines, "late").starts_with("▸!late"), "{lines:#?}");
+    assert!(row(&lines, "late").starts_with("▸! late"), "{lines:#?}");
 }
 
 #[test]
@@ -253,7 +260,7 @@ fn a_small_terminal_shows_what_matters() {
             "run lunch",
             "step 1 of 2: soup",
             "39 s left",
-            "▸ talk",
+            "▸  talk",
             "measuring",
             "7.00ms",
             "measured       100us   100us  7.00ms",
@@ -261,7 +268,7 @@ fn a_small_terminal_shows_what_matters() {
         ],
     );
     assert_eq!(lines.len(), 12);
-    expect(&text(&lunch(), 1, (40, 5)), &["run lunch", "▸ talk"]);
+    expect(&text(&lunch(), 1, (40, 5)), &["run lunch", "▸  talk"]);
 }
 
 #[test]
@@ -328,13 +335,17 @@ fn what_would_spoil_a_verdict_is_said_in_the_row() {
     let scene = scene(&[""], &[("talk", 0, 0, TALK)], vec![running(&run)]);
     let lines = text(&scene, 0, (120, 24));
     let talk = row(&lines, "talk");
-    assert!(talk.starts_with("▸!talk"), "{talk}");
+    assert!(talk.starts_with("▸! talk"), "{talk}");
     assert!(
         talk.ends_with("15 late, too busy, behind, 15 lost, 3 gone"),
         "{talk}"
     );
     let narrow = text(&scene, 0, (80, 24));
     assert!(row(&narrow, "talk").contains("15 late, too"), "{narrow:#?}");
+    let more = "so far      sends late in 5 of 15 s · too busy · behind · 15 lost";
+    expect(&narrow, &[more]);
+    let smallest = text(&scene, 0, (40, 12));
+    expect(&smallest, &["so far      sends late in 5 of 15 s · t…"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Action, Termios, Winsize, tcflow, tcgetattr, tcsetwinsize};
 
 /// Whatever takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -132,13 +132,20 @@ impl Session {
         assert!(sent.expect("kill(1) runs").success());
     }
 
-    /// Waits for the end, and requires the terminal to be as it was found. Returns what was written
-    /// after the alternate screen was left.
-    pub fn finish(mut self) -> (ExitStatus, String) {
+    /// From now on whoever writes to the terminal waits.
+    pub fn stand_still(&self) {
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let name = ptsname(&self.master, Vec::new()).expect("a name");
+        let slave = rustix::fs::open(name.as_c_str(), flags, Mode::empty()).expect("it");
+        tcflow(&slave, Action::OOff).expect("a terminal");
+    }
+
+    /// Waits for the end.
+    fn await_end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().expect("our child") {
-                break status;
+                return status;
             }
             match self.output.recv_timeout(Duration::from_millis(10)) {
                 Ok(bytes) => self.take(&bytes),
@@ -150,17 +157,35 @@ impl Session {
                 let _ = self.child.kill();
                 unreachable!("it does not end\n{}", self.shown());
             }
-        };
-        let modes = tcgetattr(&self.master).expect("modes");
-        // The reader ends when it has read what the last program on the terminal wrote.
-        while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
-            self.take(&bytes);
         }
+    }
+
+    fn expect_modes(&self, modes: &Termios) {
         let shown = self.shown();
         assert_eq!(modes.local_modes, self.found.local_modes, "{shown}");
         assert_eq!(modes.input_modes, self.found.input_modes, "{shown}");
         let (codes, before) = (&modes.special_codes, &self.found.special_codes);
         assert_eq!(format!("{codes:?}"), format!("{before:?}"), "{shown}");
+    }
+
+    /// Waits for the end on a terminal that stands still: its modes at least are as they were found.
+    pub fn finish_still(mut self) -> ExitStatus {
+        let status = self.await_end();
+        self.expect_modes(&tcgetattr(&self.master).expect("modes"));
+        status
+    }
+
+    /// Waits for the end, and requires the terminal to be as it was found. Returns what was written
+    /// after the alternate screen was left.
+    pub fn finish(mut self) -> (ExitStatus, String) {
+        let status = self.await_end();
+        let modes = tcgetattr(&self.master).expect("modes");
+        // The reader ends when it has read what the last program on the terminal wrote.
+        while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
+            self.take(&bytes);
+        }
+        self.expect_modes(&modes);
+        let shown = self.shown();
         let screen = self.screen.screen();
         assert!(
             !screen.alternate_screen() && !screen.hide_cursor(),

@@ -304,23 +304,29 @@ impl Seat {
             }
             Err(cause) => (End::Failed(cause.to_owned()), "has failed".to_owned()),
         };
-        self.say(|state| *state = ended(state, end), &what);
+        let close = |view: Arc<View>| match report {
+            Ok(report) => Arc::new(view.closed(report)),
+            Err(_) => view,
+        };
+        self.say(|state| *state = ended(state, end, close), &what);
     }
 
     /// The scenario ends before the load began.
     pub fn stays_empty(&self) {
-        self.board
-            .change(self.load, |state| *state = ended(state, End::NotBegun));
+        let close = |view| view;
+        self.board.change(self.load, |state| {
+            *state = ended(state, End::NotBegun, close);
+        });
     }
 }
 
-fn ended(state: &State, end: End) -> State {
+fn ended(state: &State, end: End, close: impl Fn(Arc<View>) -> Arc<View>) -> State {
     let view: Option<Arc<View>> = match state {
         State::Waiting => None,
         State::Running { view, .. } | State::Ended { view, .. } => view.clone(),
     };
     State::Ended {
-        view,
+        view: view.map(close),
         end: Arc::new(end),
     }
 }
@@ -361,16 +367,16 @@ impl Watch for Leaver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::testing::config;
+    use crate::judge::testing::{config, report};
     use crate::live::view::Asked;
+    use crate::measure::figures::Percentiles;
     use crate::measure::gauges::Reading;
     use crate::measure::latency::Latency;
     use crate::measure::watch::LivePhase;
     use scene::BilledLoad;
 
-    #[test]
-    fn a_load_waits_for_nobody_who_looks() {
-        let config = config("echo ws://127.0.0.1:9 -c 3 -d 5s");
+    /// A scenario of one load, and its audience. Quiet, so that nobody looks but the test.
+    fn audience(config: &Config) -> Audience {
         let bill = Bill {
             steps: vec![String::new()],
             loads: vec![BilledLoad {
@@ -378,42 +384,88 @@ mod tests {
                 step: 0,
                 start: Duration::ZERO,
                 command_line: String::new(),
-                asked: Arc::new(Asked::of(&config)),
+                asked: Arc::new(Asked::of(config)),
             }],
             ..Bill::default()
         };
-        // Quiet, so that nobody looks but this test.
-        let audience = Audience::gather(bill, true, true, &Arc::default());
-        let board = &audience.board;
-        audience.seat(0).begins();
-        let mut leaver = Leaver {
+        Audience::gather(bill, true, true, &Arc::default())
+    }
+
+    fn leaver(audience: &Audience) -> Leaver {
+        Leaver {
             follower: Follower::default(),
-            board: Arc::clone(board),
+            board: Arc::clone(&audience.board),
             load: 0,
             last: None,
-        };
+        }
+    }
+
+    /// Takes a look at a run of `config` in which nothing has happened.
+    fn look(leaver: &mut Leaver, config: &Config) {
         let live = Live {
-            config: &config,
+            config,
             phase: LivePhase::Opening,
             left_ns: 0,
             reading: Reading::default(),
             seconds: &[],
             response: &Latency::default(),
         };
+        assert_eq!(leaver.look(&live), Flow::Continue);
+    }
+
+    #[test]
+    fn a_load_waits_for_nobody_who_looks() {
+        let config = config("echo ws://127.0.0.1:9 -c 3 -d 5s");
+        let audience = audience(&config);
+        let (board, mut leaver) = (&audience.board, leaver(&audience));
+        audience.seat(0).begins();
         let held = lock(&board.states[0]);
-        assert_eq!(leaver.look(&live), Flow::Continue, "and it comes back");
+        // It comes back, or this test does not end.
+        look(&mut leaver, &config);
         drop(held);
         assert!(board.scene().states[0].view().is_none(), "nothing was left");
-        assert_eq!(leaver.look(&live), Flow::Continue);
+        look(&mut leaver, &config);
         let scene = board.scene();
         let view = scene.states[0].view().expect("left with the next look");
         assert_eq!(view.asked.connections, 3);
         audience.seat(0).ends(Err("for a reason"));
-        assert_eq!(leaver.look(&live), Flow::Continue);
+        leaver.last = None;
+        look(&mut leaver, &config);
         let state = &board.scene().states[0];
         assert!(
             matches!(state, State::Ended { view: Some(_), .. }),
             "{state:?}"
         );
+    }
+
+    #[test]
+    fn what_came_of_a_load_is_what_its_report_says() {
+        let config = config("echo ws://127.0.0.1:9 -c 3 -R 50 -d 5s");
+        let audience = audience(&config);
+        audience.seat(0).begins();
+        look(&mut leaver(&audience), &config);
+        let mut report = report("echo");
+        let mut response = Latency::default();
+        for ns in [1_000, 2_000, 4_000] {
+            response.record(ns);
+        }
+        report.latency_ns.response = Percentiles::of(&response);
+        report.messages_per_second = 49.5;
+        report.messages.lost = 2;
+        report.errors.insert("reset".to_owned(), 3);
+        audience.seat(0).ends(Ok(&report));
+        let scene = audience.board.scene();
+        let State::Ended { view, end } = &scene.states[0] else {
+            unreachable!("{scene:?}");
+        };
+        let view = view.as_deref().expect("what was seen last");
+        assert_eq!(view.measured.as_ref().map(|times| times.count), Some(3));
+        assert_eq!(view.received_per_second, Some(49.5));
+        let End::Reported(outcome) = &**end else {
+            unreachable!("{end:?}");
+        };
+        assert_eq!(outcome.errors, 5);
+        let described = outcome.describe();
+        assert_eq!(described, "VALID · 50/s · p50 2.0us p99 4.0us · errors 5");
     }
 }

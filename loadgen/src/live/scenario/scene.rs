@@ -207,6 +207,15 @@ impl Scene {
         self.bill.loads.iter().zip(&self.states)
     }
 
+    /// Whether a load could not be done, which ends the others.
+    pub fn has_failed(&self) -> bool {
+        let is_failure = |state: &State| match state {
+            State::Ended { end, .. } => matches!(**end, End::Failed(_)),
+            State::Waiting | State::Running { .. } => false,
+        };
+        self.states.iter().any(is_failure)
+    }
+
     /// What is left of a step.
     fn left_of(&self, step: usize) -> Left {
         let loads = self.loads().filter(|(load, _)| load.step == step);
@@ -280,13 +289,20 @@ impl Focus {
                 .max_by_key(|(index, load)| {
                     // The busiest of those that run, the first of equals; then whatever waits.
                     let state = scene.states.get(*index);
+                    // One that is due is about to run, and may be the first.
+                    let is_due = load.start <= scene.step_elapsed;
                     let messages = state.and_then(State::view).map_or(0, |view| {
                         view.reading.sent.saturating_add(view.reading.received)
                     });
                     let waits = matches!(state, Some(State::Waiting));
                     let is_timed = !load.asked.is_hold_only;
                     let order = std::cmp::Reverse(*index);
-                    (runs(*index), waits, is_timed, messages, order)
+                    let rank = match (runs(*index) || (waits && is_due), waits) {
+                        (true, _) => 2,
+                        (false, true) => 1,
+                        (false, false) => 0,
+                    };
+                    (rank, is_timed, messages, order)
                 });
             self.load = best.map_or(0, |(index, _)| index);
         }

@@ -26,6 +26,8 @@ const ROOMY_HEIGHT: u16 = 22;
 const FIGURES_HEIGHT_MIN: u16 = 9;
 /// One load, looked at closely, gets so many lines before the table takes more than half of them.
 const CLOSE_HEIGHT: u16 = 14;
+/// A sentence in the table that is cut below this says nothing.
+const SENTENCE_WIDTH_MIN: u16 = 20;
 /// Reasons of a verdict take no more lines than this.
 const REASON_LINES_MAX: usize = 4;
 /// The keys in full words and the legend need so much; the legend alone, with short ones, the rest.
@@ -77,7 +79,7 @@ fn head(buffer: &mut Buffer, area: Rect, scene: &Scene, theme: Theme) {
         }
     };
     // A long name of a step must leave room for that of the scenario.
-    let width = (Line::raw(words.as_str()).width() as u16 + 1).min(area.width * 3 / 4);
+    let width = (Line::raw(words.as_str()).width() as u16 + 2).min(area.width * 3 / 4);
     let [left, right] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(width)]).areas(area);
     let row = [
@@ -99,8 +101,8 @@ fn head(buffer: &mut Buffer, area: Rect, scene: &Scene, theme: Theme) {
         text.right_aligned().render(right, buffer);
     } else {
         let place = Rect {
-            x: right.x + 1,
-            width: right.width.saturating_sub(1),
+            x: right.x + 2,
+            width: right.width.saturating_sub(2),
             ..right
         };
         line(buffer, place, &[(words, Tone::Strong)], theme);
@@ -111,6 +113,9 @@ fn head(buffer: &mut Buffer, area: Rect, scene: &Scene, theme: Theme) {
 fn progress(scene: &Scene, width: u16) -> (Option<f64>, String) {
     let elapsed = scene.step_elapsed;
     let (step, all) = (scene.left_of_step(), scene.left_of_all());
+    if scene.is_ending {
+        return (None, "waiting for what is under way".to_owned());
+    }
     let Some(left) = step.time else {
         return (None, format!("{} s so far", elapsed.as_secs()));
     };
@@ -190,7 +195,7 @@ fn loads(buffer: &mut Buffer, area: Rect, heading: u16, scene: &Scene, focus: us
                 parts.push(format!("{count} {what}"));
             }
         }
-        let text = format!("  … {} more: {}", hidden.len(), parts.join(", "));
+        let text = format!("   … {} more: {}", hidden.len(), parts.join(", "));
         line(buffer, take(&mut rest, 1), &[(text, Tone::Name)], theme);
     }
 }
@@ -236,6 +241,9 @@ fn load_row(
     Line::from_iter(marks).render(area, buffer);
     for (column, place) in cells(columns, area) {
         let cell = row.cell(column);
+        if column == Column::Notes && row.has_sentences && place.width < SENTENCE_WIDTH_MIN {
+            continue;
+        }
         if column == Column::Name && is_focus {
             let strong: Vec<_> = cell
                 .iter()
@@ -399,6 +407,12 @@ fn foot(buffer: &mut Buffer, area: Rect, scene: &Scene, has_strip: bool, theme: 
     let key = |text: &'static str| Span::styled(text, theme.tone(Tone::Strong));
     let word = |text: &'static str| Span::styled(text, theme.tone(Tone::Name));
     let is_wide = area.width >= FOOT_WIDTHS.0;
+    if scene.has_failed() {
+        // A key that ends what ends already does nothing.
+        let row = [("a load has failed, so all of them end", Tone::Bad)];
+        let row = row.map(|(text, tone)| (text.to_owned(), tone));
+        return line(buffer, area, &row, theme);
+    }
     let mut spans = vec![key("q")];
     spans.push(word(match (scene.is_ending, is_wide) {
         (true, _) => " end at once, without a report",

@@ -6,11 +6,11 @@
 
 use super::scene::{Bill, BilledLoad, End, Scene, State};
 use crate::config::Mode;
-use crate::live::rows::{Row, Tone};
+use crate::live::rows::{self, Row, Tone};
 use crate::live::view::{Asked, View};
-use crate::measure::verdict::{ACHIEVED_MIN, GENERATOR_BUSY, GENERATOR_WARM, Verdict};
+use crate::measure::verdict::Verdict;
 use crate::measure::watch::LivePhase;
-use crate::quantity::format_ns;
+use crate::quantity::{format_count, format_ns};
 
 /// A column of the table, in their order from left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl Column {
     }
 }
 
-/// The marks before each row: what is looked at closely, and what is not as it should be.
-pub const MARKS_WIDTH: u16 = 2;
+/// The marks before each row, and a gap: what is looked at closely, and what is not as it should be.
+pub const MARKS_WIDTH: u16 = 3;
 /// Names are cut to so much; below the second there is no telling them apart.
 const NAME_WIDTH: (u16, u16) = (24, 8);
 /// `99.99ms`.
@@ -167,6 +167,8 @@ pub struct LoadRow {
     cells: Vec<(Column, Row)>,
     /// The worst tone of anything that is not as it should be.
     pub trouble: Option<Tone>,
+    /// The notes are sentences, which say nothing when only their begin is shown.
+    pub has_sentences: bool,
 }
 
 impl LoadRow {
@@ -214,7 +216,11 @@ impl LoadRow {
             (Column::Errors, vec![errors]),
             (Column::Notes, joined(notes)),
         ];
-        LoadRow { cells, trouble }
+        LoadRow {
+            cells,
+            trouble,
+            has_sentences: matches!(state, State::Ended { .. }),
+        }
     }
 }
 
@@ -382,34 +388,12 @@ pub fn notes(state: &State) -> Vec<(String, Tone)> {
 }
 
 fn notes_so_far(view: &View) -> Vec<(String, Tone)> {
-    let (asked, so_far) = (&view.asked, &view.so_far);
-    let mut notes = Vec::new();
-    if so_far.late_seconds > 0 {
-        notes.push(("late".to_owned(), Tone::Bad));
-    }
-    match so_far.generator_share().filter(|_| !asked.spins) {
-        Some(share) if share > GENERATOR_BUSY => notes.push(("too busy".to_owned(), Tone::Bad)),
-        Some(share) if share > GENERATOR_WARM => notes.push(("busy".to_owned(), Tone::Warn)),
-        _ => {}
-    }
-    let is_behind = so_far
-        .per_second()
-        .zip(asked.rate.filter(|_| !asked.has_stages))
-        .is_some_and(|(done, rate)| so_far.measured_s >= 2.0 && done < ACHIEVED_MIN * rate);
-    if is_behind {
-        notes.push(("behind".to_owned(), Tone::Warn));
-    }
-    let mut kinds: Vec<(&String, &u64)> = view.troubles.iter().collect();
-    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let named = kinds.into_iter();
-    notes.extend(named.map(|(kind, count)| {
-        let text = format!("{} {kind}", compact(*count as f64));
-        (text, Tone::Bad)
-    }));
+    let mode = view.asked.mode;
+    let mut notes = rows::doubts(view, |_| "late".to_owned());
     let is_loaded = matches!(view.phase, LivePhase::WarmUp | LivePhase::Measuring);
     let gone = view.reading.opened.saturating_sub(view.reading.open);
-    if is_loaded && gone > 0 && !matches!(asked.mode, Mode::Churn | Mode::Storm) {
-        notes.push((format!("{} gone", compact(gone as f64)), Tone::Warn));
+    if is_loaded && gone > 0 && !matches!(mode, Mode::Churn | Mode::Storm) {
+        notes.push((format!("{} gone", format_count(gone)), Tone::Warn));
     }
     notes
 }
