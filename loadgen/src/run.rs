@@ -17,7 +17,7 @@ use crate::command::Command;
 use crate::config::{Config, Mode};
 use crate::measure::environment::Environment;
 use crate::measure::gauges::{CoreShown, FanoutShown, Gauges, Reading};
-use crate::measure::hiccups::Hiccups;
+use crate::measure::hiccups::{Hiccups, NAP_UNDER_LOAD};
 use crate::measure::host::{
     CpuSample, Memory, OwnThread, Segments, Switches, ThreadTime, process_exists,
 };
@@ -335,11 +335,10 @@ impl Run {
         let window = self.measured.window.unwrap_or(window);
         let begin = self.edge_of_window();
         // Without the thread there is nothing to say of the host's own stalls.
-        let hiccups = Hiccups::start().ok();
+        let hiccups = Hiccups::start(NAP_UNDER_LOAD).ok();
         self.sample_memory(server_before, own_before);
         let is_whole = is_whole && self.wait_until(window.until_ns, window.until_ns);
         let end = self.edge_of_window();
-        self.measured.hiccups = hiccups.map(Hiccups::stop).unwrap_or_default();
         self.measured.is_interrupted = self.is_interrupted();
         if is_whole {
             self.measured.measured_ns = window.measured_ns();
@@ -356,6 +355,7 @@ impl Run {
             self.await_copies();
             self.command(Command::Account);
         }
+        self.measured.hiccups = hiccups.map(Hiccups::stop).unwrap_or_default();
     }
 
     /// What the server's and our own memory have grown by, with all connections open.

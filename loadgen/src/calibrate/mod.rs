@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::measure::environment::Environment;
 use crate::measure::figures::Percentiles;
-use crate::measure::hiccups::Hiccups;
+use crate::measure::hiccups::{Hiccups, NAP};
 use crate::measure::latency::Latency;
 use crate::search::{Bound, Limits, Outcome as Window, Search, Step};
 use crate::selftest::scripts::parrot::Parrot;
@@ -135,7 +135,7 @@ pub fn run(plan: &Plan, mut show: impl FnMut(&str)) -> Result<Calibration, Strin
     show("clock");
     let clock_read_ns = clock_read_ns();
     show("hiccups of an idle thread");
-    let hiccups = Hiccups::start()?;
+    let hiccups = Hiccups::start(NAP)?;
     std::thread::sleep(Duration::from_millis(plan.window_ms));
     let hiccup_ns = Percentiles::of(&hiccups.stop());
     show("smallest round trip");

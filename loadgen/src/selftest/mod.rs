@@ -20,7 +20,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::measure::environment::Environment;
-use crate::measure::hiccups::Hiccups;
+use crate::measure::hiccups::{Hiccups, NAP};
 use crate::quantity::format_ns;
 use cases::{Case, Context};
 use check::Check;
@@ -121,7 +121,7 @@ fn run_case(context: &Context, case: &Case) -> CaseResult {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let hiccups = Hiccups::start();
+        let hiccups = Hiccups::start(NAP);
         let findings = (case.body)(context);
         let overslept = hiccups.map(Hiccups::stop).unwrap_or_default();
         let (checks, error) = match findings {

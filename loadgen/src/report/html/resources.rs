@@ -123,9 +123,9 @@ fn generator_facts(generator: &Generator, one: &str, facts: &mut Known) {
         "an idle thread overslept",
         (hiccups.count > 0).then(|| {
             format!(
-                "99.9% {}, at most {}",
-                latency(hiccups.p999 as f64).joined(),
-                latency(hiccups.max as f64).joined()
+                "at most {}, in {} naps",
+                latency(hiccups.max as f64).joined(),
+                format_count(hiccups.count)
             )
         }),
     );
