@@ -56,8 +56,8 @@ fn host_notes(config: &Config, measured: &Measured, notes: &mut Vec<String>) {
         && segments.retransmitted > 0
     {
         notes.push(format!(
-            "this host sent {} of {} TCP segments again, whichever program they belong to: packets \
-             were lost or late",
+            "this host sent {} of {} TCP segments again, whichever program they belong to: they were \
+             lost, late, or found no room at their receiver",
             format_count(segments.retransmitted),
             format_count(segments.sent)
         ));
