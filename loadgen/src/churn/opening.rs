@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use fanwire_reactor::Handle;
-use fanwire_reactor::establish::sleep_ms;
 use fanwire_reactor::host::monotonic_ns;
 
 use crate::churn::worker::Churner;
@@ -19,20 +18,9 @@ use crate::config::Config;
 use crate::connect::establish::open;
 use crate::connect::greetings::Greetings;
 use crate::connect::opening::Upgraded;
+use crate::connect::queue::Queue;
 use crate::connect::route::Routes;
 use crate::measure::gauges::Gauges;
-use crate::pace::plan::Schedule;
-
-/// Openings in progress at once per thread in the beginning: few enough for a listen queue of 128
-/// not to overflow (a lost SYN costs a second). Clients that come back know no such limit: they
-/// would not know of each other.
-const AT_ONCE: u32 = 64;
-/// With a connect rate, slow openings overlap up to this many.
-const AT_ONCE_PACED: u32 = 1_024;
-/// The beginning ends when this many attempts failed and none succeeded.
-const HOPELESS_AFTER: u32 = 64;
-/// An interruption is noticed after this long, however far away the next turn is.
-const GIVE_UP_CHECK_MS: u64 = 50;
 
 /// A client that is to connect.
 #[derive(Clone, Copy, Debug)]
@@ -94,17 +82,11 @@ impl Gate {
 struct Doors {
     routes: Routes,
     greetings: Greetings,
-    gauges: Arc<Gauges>,
+    /// Turns of the beginning. Clients that come back take none: they would not know of each other.
+    queue: Queue,
     handle: Handle<Churner>,
     /// Number in the whole run of this thread's first client.
     first: u32,
-    count: u32,
-    begun_ns: u64,
-    next: Cell<u32>,
-    opened: Cell<u32>,
-    failed: Cell<u32>,
-    /// Tasks of the beginning that have not ended.
-    active: Cell<u32>,
 }
 
 /// Opens the connections of the beginning, and from then on those of clients that come back.
@@ -118,35 +100,21 @@ pub fn start(
 ) {
     let (first, count, gate) =
         handle.with(|churner, _| (churner.first, churner.members.count(), churner.gate()));
-    let at_once = if config.connect_rate.is_some() {
-        AT_ONCE_PACED
-    } else {
-        AT_ONCE
-    };
-    let tasks = at_once.min(count).max(1);
     let doors = Rc::new(Doors {
         routes: Routes::of(config),
         greetings: Greetings::of(config),
-        gauges: Arc::clone(gauges),
+        queue: Queue::new(config, thread, count, gauges),
         handle: handle.clone(),
         first,
-        count,
-        begun_ns: monotonic_ns(),
-        next: Cell::new(0),
-        opened: Cell::new(0),
-        failed: Cell::new(0),
-        active: Cell::new(tasks),
     });
-    let schedule = config
-        .connect_rate
-        .map(|rate| Schedule::new(0, rate, thread, config.threads));
     let done = Rc::new(Cell::new(Some(done)));
-    for _ in 0..tasks {
-        let (doors, schedule, done) = (Rc::clone(&doors), schedule.clone(), Rc::clone(&done));
+    for _ in 0..doors.queue.tasks() {
+        let (doors, done) = (Rc::clone(&doors), Rc::clone(&done));
         handle.spawn(async move {
-            doors.open_first(schedule.as_ref()).await;
-            doors.active.set(doors.active.get() - 1);
-            if doors.active.get() == 0
+            while let Some(member) = doors.queue.next().await {
+                doors.attempt(member, monotonic_ns()).await;
+            }
+            if doors.queue.task_ended()
                 && let Some(done) = done.take()
             {
                 doors
@@ -166,37 +134,6 @@ pub fn start(
 }
 
 impl Doors {
-    async fn open_first(&self, schedule: Option<&Schedule>) {
-        loop {
-            let member = self.next.get();
-            let is_hopeless = self.opened.get() == 0 && self.failed.get() >= HOPELESS_AFTER;
-            if member >= self.count || is_hopeless || self.gauges.has_given_up() {
-                return;
-            }
-            self.next.set(member + 1);
-            if let Some(schedule) = schedule {
-                self.wait_for_turn(schedule, member).await;
-                if self.gauges.has_given_up() {
-                    return;
-                }
-            }
-            self.attempt(member, monotonic_ns()).await;
-        }
-    }
-
-    /// The runtime's timers tick in milliseconds, so connections come in bursts of a millisecond.
-    async fn wait_for_turn(&self, schedule: &Schedule, member: u32) {
-        let due_ns = schedule.due_ns(u64::from(member));
-        while !self.gauges.has_given_up() {
-            let elapsed_ns = monotonic_ns().saturating_sub(self.begun_ns);
-            let wait_ms = due_ns.saturating_sub(elapsed_ns) / 1_000_000;
-            if wait_ms == 0 {
-                return;
-            }
-            sleep_ms(wait_ms.min(GIVE_UP_CHECK_MS)).await;
-        }
-    }
-
     async fn attempt(&self, member: u32, due_ns: u64) {
         let begun_ns = monotonic_ns();
         let nonce = self
@@ -207,8 +144,7 @@ impl Doors {
         let way = self.routes.way(number, &greeting);
         match open(&way, nonce).await {
             Ok(opened) => {
-                self.opened.set(self.opened.get() + 1);
-                self.gauges.count_opened();
+                self.queue.count_opened();
                 self.handle.with(|churner, _| {
                     churner.attempt_opened(due_ns, &opened);
                 });
@@ -216,8 +152,7 @@ impl Doors {
                 self.handle.adopt(stream, upgraded);
             }
             Err(failure) => {
-                self.failed.set(self.failed.get() + 1);
-                self.gauges.count_failure();
+                self.queue.count_failed();
                 self.handle
                     .with(|churner, io| churner.attempt_failed(io, member, begun_ns, failure));
             }

@@ -7,6 +7,7 @@ pub mod greetings;
 pub mod line;
 pub mod link;
 pub mod opening;
+pub mod queue;
 pub mod refusal;
 pub mod route;
 pub mod target;

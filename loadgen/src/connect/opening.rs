@@ -1,8 +1,7 @@
 //! Opening this thread's share of the connections and handing them to the data loop.
 //!
-//! Owns pacing (`--connect-rate`), how many are being opened at once, and giving up when the
-//! server lets nobody in. Runs as establishment tasks beside the data loop. What is opened is a
-//! [`Share`]; who takes it is anything that [`Opens`].
+//! Runs as establishment tasks beside the data loop, which take turns by a [`Queue`]. What is opened
+//! is a [`Share`]; who takes it is anything that [`Opens`].
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,28 +9,17 @@ use std::sync::Arc;
 
 use fanwire_protocol::DeflateParameters;
 use fanwire_reactor::establish::{Stream, sleep_ms};
-use fanwire_reactor::host::monotonic_ns;
 use fanwire_reactor::{Application, Handle};
 
 use crate::config::Config;
 use crate::connect::establish::{Greeting, OpenFailure, Opened, open};
 use crate::connect::greetings::Greetings;
 use crate::connect::link::Link;
+use crate::connect::queue::Queue;
 use crate::connect::route::Routes;
 use crate::measure::gauges::Gauges;
 use crate::measure::tally::Sheet;
-use crate::pace::plan::{Schedule, share};
-
-/// Openings in progress at once per thread: enough to keep a server busy, few enough for a listen
-/// queue of 128 not to overflow (a lost SYN costs a second).
-const AT_ONCE: u32 = 64;
-/// With a connect rate, slow openings overlap up to this many.
-const AT_ONCE_PACED: u32 = 1_024;
-/// Opening stops when this many attempts failed and none succeeded: the server lets nobody in.
-const HOPELESS_AFTER: u32 = 64;
-
-/// An interruption is noticed after this long, however far away the next turn is.
-const GIVE_UP_CHECK_MS: u64 = 50;
+use crate::pace::plan::share;
 
 /// A connection whose opening handshake is complete.
 #[derive(Debug)]
@@ -139,14 +127,8 @@ struct Opening<A: Opens> {
     /// As in [`Share::elsewhere`].
     elsewhere: Option<(u32, Routes)>,
     share: Share,
-    gauges: Arc<Gauges>,
+    queue: Queue,
     handle: Handle<A>,
-    begun_ns: u64,
-    next: Cell<u32>,
-    failed: Cell<u32>,
-    opened: Cell<u32>,
-    /// Tasks that have not ended yet.
-    active: Cell<u32>,
 }
 
 /// How often a thread looks whether it may begin.
@@ -170,12 +152,6 @@ pub fn start<A: Opens>(
     done: impl FnOnce() + 'static,
 ) {
     let count = share.count;
-    let at_once = if config.connect_rate.is_some() {
-        AT_ONCE_PACED
-    } else {
-        AT_ONCE
-    };
-    let tasks = at_once.min(count).max(1);
     let opening = Rc::new(Opening {
         routes: Routes::of(config),
         elsewhere: share
@@ -183,28 +159,19 @@ pub fn start<A: Opens>(
             .as_ref()
             .map(|(from, config)| (*from, Routes::of(config))),
         share,
-        gauges: Arc::clone(gauges),
-        begun_ns: monotonic_ns(),
-        next: Cell::new(0),
-        failed: Cell::new(0),
-        opened: Cell::new(0),
-        active: Cell::new(tasks),
+        queue: Queue::new(config, thread, count, gauges),
         handle: handle.clone(),
     });
     handle.with(|application, _| application.sheet_mut().tally.asked = u64::from(count));
     let done = Rc::new(Cell::new(Some(done)));
-    let schedule = config
-        .connect_rate
-        .map(|rate| Schedule::new(0, rate, thread, config.threads));
-    for _ in 0..tasks {
-        let (opening, done, schedule) = (Rc::clone(&opening), Rc::clone(&done), schedule.clone());
+    for _ in 0..opening.queue.tasks() {
+        let (opening, done) = (Rc::clone(&opening), Rc::clone(&done));
         handle.spawn(async move {
-            opening.run_task(schedule.as_ref()).await;
-            opening.active.set(opening.active.get() - 1);
-            if opening.active.get() == 0 {
+            opening.run_task().await;
+            if opening.queue.task_ended() {
                 opening.count_unattempted();
                 if let Some(done) = done.take() {
-                    let opened = opening.opened.get() as usize;
+                    let opened = opening.queue.opened() as usize;
                     opening
                         .handle
                         .with(|application, _| application.opening_ended(opened, Box::new(done)));
@@ -215,19 +182,8 @@ pub fn start<A: Opens>(
 }
 
 impl<A: Opens> Opening<A> {
-    async fn run_task(&self, schedule: Option<&Schedule>) {
-        loop {
-            let number = self.next.get();
-            if number >= self.share.count || self.is_hopeless() || self.gauges.has_given_up() {
-                return;
-            }
-            self.next.set(number + 1);
-            if let Some(schedule) = schedule {
-                self.wait_for_turn(schedule, number).await;
-                if self.gauges.has_given_up() {
-                    return;
-                }
-            }
+    async fn run_task(&self) {
+        while let Some(number) = self.queue.next().await {
             let nonce = self.handle.with(|application, _| application.nonce());
             let number = (self.share.number)(number);
             let greeting = (self.share.greeting)(number);
@@ -243,8 +199,7 @@ impl<A: Opens> Opening<A> {
     }
 
     fn hand_over(&self, number: u32, opened: Opened) {
-        self.opened.set(self.opened.get() + 1);
-        self.gauges.count_opened();
+        self.queue.count_opened();
         (self.share.prepare)(number, &opened.line.stream);
         self.handle.with(|application, _| {
             let sheet = application.sheet_mut();
@@ -257,26 +212,8 @@ impl<A: Opens> Opening<A> {
         self.handle.adopt(stream, upgraded);
     }
 
-    /// The runtime's timers tick in milliseconds, so connections come in bursts of a millisecond.
-    async fn wait_for_turn(&self, schedule: &Schedule, number: u32) {
-        let due_ns = schedule.due_ns(u64::from(number));
-        while !self.gauges.has_given_up() {
-            let elapsed_ns = monotonic_ns().saturating_sub(self.begun_ns);
-            let wait_ms = due_ns.saturating_sub(elapsed_ns) / 1_000_000;
-            if wait_ms == 0 {
-                return;
-            }
-            sleep_ms(wait_ms.min(GIVE_UP_CHECK_MS)).await;
-        }
-    }
-
-    fn is_hopeless(&self) -> bool {
-        self.opened.get() == 0 && self.failed.get() >= HOPELESS_AFTER
-    }
-
     fn count_failure(&self, failure: OpenFailure) {
-        self.failed.set(self.failed.get() + 1);
-        self.gauges.count_failure();
+        self.queue.count_failed();
         self.handle.with(|application, _| {
             let sheet = application.sheet_mut();
             if let Some(connect_ns) = failure.connect_ns {
@@ -291,16 +228,11 @@ impl<A: Opens> Opening<A> {
     }
 
     fn count_unattempted(&self) {
-        let attempted = self.opened.get() + self.failed.get();
-        let unattempted = self.share.count.saturating_sub(attempted);
+        let unattempted = self.queue.unattempted();
         if unattempted == 0 {
             return;
         }
-        let cause = if self.is_hopeless() {
-            format!("the first {HOPELESS_AFTER} attempts of a thread all failed")
-        } else {
-            "the run was stopped".to_owned()
-        };
+        let cause = self.queue.end();
         self.handle.with(|application, _| {
             let tally = &mut application.sheet_mut().tally;
             let detail = format!("connections were not tried any more: {cause}");
